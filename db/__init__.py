@@ -1,0 +1,1 @@
+"""What is true, what may become true, and how it is written."""

@@ -1,0 +1,173 @@
+"""The two ways to the database: a transaction that writes, and short reads. The only module that commits.
+
+`Tx` and `Reader` are different types on purpose: a function that takes a Reader cannot write, and one that takes a Tx
+says that it must run inside somebody's transaction. They use pools of their own, so that a burst of reads never keeps
+a write waiting, and reads skip the ORM and its BEGIN and ROLLBACK.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, Protocol, cast
+
+import asyncpg
+import orjson
+from sqlalchemy import event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase
+
+from db.clock import Clock
+from db.settings import DatabaseSettings
+
+# serialization_failure, deadlock_detected: the transaction did nothing wrong and may be run again from its start.
+RETRYABLE = frozenset({"40001", "40P01"})
+
+
+class Publisher(Protocol):
+    """Whoever carries hints: `db.feed.Feed`. A hint says "look again" and may be lost; facts are in Postgres."""
+
+    async def publish(self, topics: Iterable[str]) -> None:
+        """Tell everybody who listens. Never raises: a lost hint costs latency only."""
+
+
+class Tx(AsyncSession):
+    """One transaction that writes. `now` is the database's clock, read once at its start.
+
+    Commands add and execute; only `Database.transaction` commits.
+    """
+
+    now: datetime
+    hints: dict[str, None]
+
+    def hint(self, *topics: str) -> None:
+        """Have these topics published after the commit; each once, however often it is named."""
+        self.hints.update(dict.fromkeys(topics))
+
+    async def insert(self, *rows: DeclarativeBase) -> None:
+        """Write new rows now, so that what Postgres makes (keys, defaults) can be read from them."""
+        self.add_all(rows)
+        await self.flush()
+
+
+class Reader:
+    """Short reads, each statement on its own, each on a connection that is held only while it runs."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", clock: Clock) -> None:
+        self._pool = pool
+        self.clock = clock
+        self.statements = 0
+
+    async def fetch(
+        self, sql: str, arguments: Sequence[Any] = (), *, timeout_seconds: float | None = None
+    ) -> list[asyncpg.Record]:
+        """Execute one compiled statement and give its records back.
+
+        Raises TimeoutError past `timeout_seconds`, having cancelled the statement in the database.
+        """
+        self.statements += 1
+        async with self._pool.acquire() as connection:
+            return await connection.fetch(sql, *arguments, timeout=timeout_seconds)
+
+
+class Database:
+    """The pools of one process. Made once at its start, closed at its end."""
+
+    def __init__(
+        self, engine: AsyncEngine, pool: "asyncpg.Pool[asyncpg.Record]", clock: Clock, feed: Publisher | None
+    ) -> None:
+        self.engine = engine
+        self.clock = clock
+        self.feed = feed
+        self.reader = Reader(pool, clock)
+        self._pool = pool
+        self._sessions = async_sessionmaker(engine, class_=Tx, expire_on_commit=False, autoflush=False)
+
+    @classmethod
+    async def open(
+        cls, settings: DatabaseSettings, *, clock: Clock | None = None, feed: Publisher | None = None
+    ) -> "Database":
+        """Make the pools. Nothing is connected before the first use, so a database that is down fails there."""
+        engine = create_async_engine(
+            settings.parsed,
+            pool_size=settings.write_pool,
+            max_overflow=0,
+            pool_timeout=settings.statement_timeout_ms / 1000 or None,
+            pool_pre_ping=True,
+            connect_args={"server_settings": settings.server_settings},
+            json_serializer=lambda value: orjson.dumps(value).decode(),
+            json_deserializer=orjson.loads,
+        )
+        pool = asyncpg.create_pool(
+            settings.driver_dsn,
+            min_size=0,
+            max_size=settings.read_pool,
+            server_settings=settings.server_settings,
+            init=_read_json_natively,
+            reset=_nothing_to_reset,
+        )
+        await pool
+        return cls(engine, pool, clock or Clock(), feed)
+
+    async def close(self) -> None:
+        """Give every connection back, at once where one does not come back by itself."""
+        try:
+            await asyncio.wait_for(self._pool.close(), timeout=5)
+        except TimeoutError:
+            self._pool.terminate()
+        await self.engine.dispose()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Tx]:
+        """One transaction: commits where the block ends well, rolls back on any exception, then publishes hints."""
+        async with self._sessions() as tx:
+            tx.hints = {}
+            tx.now = (await tx.execute(self.clock.statement())).scalar_one()
+            yield tx
+            await tx.commit()
+        if tx.hints and self.feed is not None:
+            await self.feed.publish(tx.hints)
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Whether the same transaction may succeed when it is run again from its start."""
+    return isinstance(error, DBAPIError) and sqlstate(error) in RETRYABLE
+
+
+def sqlstate(error: DBAPIError) -> str | None:
+    """Postgres' five characters for what went wrong."""
+    return cast("str | None", getattr(error.orig, "sqlstate", None))
+
+
+def violated_constraint(error: DBAPIError) -> str | None:
+    """The name of the constraint that refused a row, where one did."""
+    cause = getattr(error.orig, "__cause__", None)
+    return cast("str | None", getattr(cause, "constraint_name", None))
+
+
+def count_statements(engine: AsyncEngine) -> Mapping[str, int]:
+    """Count what an engine executes from now on: for tests that hold a screen to a number of statements."""
+    counter = {"statements": 0}
+
+    def count(*_: DBAPIConnection | Any) -> None:
+        counter["statements"] += 1
+
+    event.listen(engine.sync_engine, "before_cursor_execute", count)
+    return counter
+
+
+async def _read_json_natively(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        format="binary",
+        encoder=lambda value: b"\x01" + orjson.dumps(value),
+        decoder=lambda raw: orjson.loads(raw[1:]),
+    )
+
+
+async def _nothing_to_reset(_: "asyncpg.Connection[asyncpg.Record]") -> None:
+    # Readers hold no lock, no setting and no transaction, so there is nothing that a RESET would undo.
+    return None

@@ -1,0 +1,74 @@
+"""Where the two stores are, and how long anyone waits for them."""
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+
+class DatabaseSettings(BaseSettings):
+    """PostgreSQL ≥ 18. Durations are milliseconds where the name says so."""
+
+    model_config = SettingsConfigDict(env_prefix="DATABASE_", extra="ignore")
+
+    url: str = Field(description="postgresql://user:password@host:port/name, or …@/name?host=/socket/directory")
+    write_pool: int = Field(default=10, ge=1, le=500)
+    read_pool: int = Field(default=10, ge=1, le=500)
+    statement_timeout_ms: int = Field(default=10_000, ge=0)
+    lock_timeout_ms: int = Field(default=5_000, ge=0)
+    idle_in_transaction_timeout_ms: int = Field(default=30_000, ge=0)
+    application_name: str = "holdfast"
+
+    @field_validator("url")
+    @classmethod
+    def _is_postgres(cls, value: str) -> str:
+        try:
+            name = make_url(value).get_backend_name()
+        except ArgumentError:
+            name = ""
+        if name not in {"postgresql", "postgres"}:
+            raise ValueError("must be a URL such as postgresql://user:password@host:5432/holdfast")
+        return value
+
+    @property
+    def parsed(self) -> URL:
+        """The URL in SQLAlchemy's form, with its driver."""
+        return make_url(self.url).set(drivername="postgresql+asyncpg")
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The URL for SQLAlchemy, password included: never log it."""
+        return self.parsed.render_as_string(hide_password=False)
+
+    @property
+    def driver_dsn(self) -> str:
+        """The URL for asyncpg itself, password included: never log it."""
+        return self.parsed.set(drivername="postgresql").render_as_string(hide_password=False)
+
+    @property
+    def server_settings(self) -> dict[str, str]:
+        """What each connection sets for itself at its start."""
+        return {
+            "application_name": self.application_name,
+            "statement_timeout": str(self.statement_timeout_ms),
+            "lock_timeout": str(self.lock_timeout_ms),
+            "idle_in_transaction_session_timeout": str(self.idle_in_transaction_timeout_ms),
+            "timezone": "UTC",
+            # Statements are planned for many rows or for one; compiling them costs more than it gains here.
+            "jit": "off",
+        }
+
+
+class RedisSettings(BaseSettings):
+    """Valkey or Redis: the carrier of hints and tickets, never of facts."""
+
+    model_config = SettingsConfigDict(env_prefix="REDIS_", extra="ignore")
+
+    url: str = Field(description="redis://host:port/0, rediss://…, or unix:///path/to/socket?db=0")
+
+    @field_validator("url")
+    @classmethod
+    def _is_redis(cls, value: str) -> str:
+        if not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must be a URL such as redis://localhost:6379/0")
+        return value
