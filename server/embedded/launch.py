@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 
 PR_SET_PDEATHSIG = 1
 PR_SET_KEEPCAPS = 8
@@ -26,7 +27,7 @@ CAPABILITY_VERSION_3 = 0x20080522
 PARENT_IS_GONE = 99
 
 
-def call(function, *arguments):  # type: ignore[no-untyped-def]  # ctypes functions have no types
+def call(function: Callable[..., int], *arguments: object) -> None:
     """Call into libc; raise OSError with its errno when it says no."""
     if function(*arguments) != 0:
         number = ctypes.get_errno()
@@ -68,13 +69,13 @@ def follow_by_pipe(program: list[str], lifeline: int, farewell: int) -> int:
     return code if code >= 0 else 128 - code
 
 
-def main() -> int:
+def main() -> None:
     """Tie this process's life to its parent's, then become the program."""
     orders = json.loads(sys.argv[1])
     program = sys.argv[2:]
     farewell = int(orders["signal"])
     if orders.get("lifeline") is not None:
-        return follow_by_pipe(program, int(orders["lifeline"]), farewell)
+        sys.exit(follow_by_pipe(program, int(orders["lifeline"]), farewell))
     libc = ctypes.CDLL(None, use_errno=True)
     if orders.get("user"):
         become(libc, orders["user"], reach=bool(orders.get("reach")))
@@ -82,9 +83,9 @@ def main() -> int:
     call(libc.prctl, PR_SET_PDEATHSIG, farewell, 0, 0, 0)
     # The parent may have died before the line above; then nobody would ever send the signal.
     if os.getppid() != int(orders["parent"]):
-        return PARENT_IS_GONE
+        sys.exit(PARENT_IS_GONE)
     os.execv(program[0], program)  # noqa: S606 - no shell is wanted
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

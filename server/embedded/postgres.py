@@ -53,6 +53,7 @@ THROW_AWAY = {
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "max_connections": "400",
+    "max_wal_size": "512MB",  # the directory may be in memory
 }
 
 

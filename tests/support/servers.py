@@ -25,8 +25,11 @@ from server.migrations import upgrade
 
 PREFIX = "hf-test-"
 TEMPLATE = "template_of_tests"
-# Copying the template's files takes 22 ms; WAL_LOG, made for big databases under load, takes several times that.
+# Copying the template took 6.4 ms by FILE_COPY and 8.6 ms by WAL_LOG in memory, and 143 to 277 ms on a disk,
+# where making its 300 files is what takes the time: so a run lives in memory where there is enough.
 STRATEGY = "FILE_COPY"
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES = 3 << 30
 
 
 @dataclass
@@ -108,7 +111,7 @@ def locked(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def run_directory() -> Iterator[Path]:
     """The run's directory, with a path short enough for sockets; removes those that killed runs left."""
-    parent = Path(tempfile.gettempdir())
+    parent = roomy_parent()
     for old in parent.glob(f"{PREFIX}*"):
         remove_if_abandoned(old)
     directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
@@ -118,6 +121,15 @@ def run_directory() -> Iterator[Path]:
             yield directory
         finally:
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def roomy_parent() -> Path:
+    """Memory where there is room for a run's databases and their log, else the usual temporary directory."""
+    with contextlib.suppress(OSError):
+        room = os.statvfs(MEMORY)
+        if os.access(MEMORY, os.W_OK) and room.f_bavail * room.f_frsize >= MEMORY_BYTES:
+            return MEMORY
+    return Path(tempfile.gettempdir())
 
 
 def remove_if_abandoned(directory: Path) -> None:
