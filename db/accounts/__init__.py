@@ -1,0 +1,1 @@
+"""People and programs, their teams, and how they prove who they are."""
