@@ -1,0 +1,1 @@
+"""GraphQL: shape in, shape out. No rule and no SQL lives here."""

@@ -1,0 +1,1 @@
+"""The courses of the API: types, queries, mutations and streams."""

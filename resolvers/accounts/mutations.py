@@ -1,0 +1,5 @@
+"""The mutations of accounts."""
+
+from typing import Any
+
+MUTATIONS: list[Any] = []

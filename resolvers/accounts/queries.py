@@ -1,0 +1,5 @@
+"""The queries of accounts."""
+
+from typing import Any
+
+QUERIES: list[Any] = []

@@ -1,0 +1,6 @@
+"""Types of accounts."""
+
+from db.reading import Entity
+
+NODES: dict[str, Entity] = {}
+TYPES: list[type] = []

@@ -1,0 +1,43 @@
+"""What every resolver is handed: who asks, and the ways to what is stored. No session: each load opens its own."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import strawberry
+
+from db.accounts.rules import Viewer
+from db.errors import Unauthenticated
+from db.reading import Reading
+from db.session import Database
+
+if TYPE_CHECKING:
+    from db.feed import Feed
+
+
+@dataclass
+class Context:
+    """One operation's context. `viewer` is None for somebody who is not signed in."""
+
+    database: Database
+    feed: "Feed"
+    request_id: str
+    viewer: Viewer | None = None
+    # A stream that is resumed over HTTP brings its cursor in a header; it counts as the `after` argument.
+    last_event_id: int | None = None
+    extensions: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def signed_in(self) -> Viewer:
+        """The viewer. Raises Unauthenticated where there is none."""
+        if self.viewer is None:
+            raise Unauthenticated("Sign in: send `Authorization: Bearer <token>`.")
+        return self.viewer
+
+    @cached_property
+    def reading(self) -> Reading:
+        """This viewer's reads. Raises Unauthenticated where there is none."""
+        return Reading(self.database.reader, self.signed_in)
+
+
+Info = strawberry.Info[Context, None]

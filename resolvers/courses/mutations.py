@@ -1,0 +1,5 @@
+"""The mutations of courses."""
+
+from typing import Any
+
+MUTATIONS: list[Any] = []

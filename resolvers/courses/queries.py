@@ -1,0 +1,5 @@
+"""The queries of courses."""
+
+from typing import Any
+
+QUERIES: list[Any] = []

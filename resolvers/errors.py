@@ -1,0 +1,104 @@
+"""The one mapping of errors to GraphQL: refusals become `userErrors`, everything else a coded top-level error."""
+
+import traceback
+from typing import Any
+
+import strawberry
+from graphql import GraphQLError
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from db.errors import Code, HoldfastError, LimitExceeded, Problem, Refused
+from db.telemetry import get_logger
+from resolvers.scalars import JSON
+
+log = get_logger(__name__)
+
+strawberry.enum(
+    Code,
+    name="ErrorCode",
+    description="Stable codes of refusals and errors. Treat one that you do not know as BAD_USER_INPUT.",
+)
+
+INTERNAL_MESSAGE = "Something went wrong on the server. Quote the request id when you report it."
+OUTAGES = (OperationalError, InterfaceError, ConnectionError)
+
+
+@strawberry.type(description="One reason why a mutation was refused. Nothing was written.")
+class UserError:
+    """A problem, as a client sees it."""
+
+    code: Code = strawberry.field(description="What kind of problem it is: stable, for programs.")
+    field: list[str] = strawberry.field(
+        description="The path from the mutation's arguments, list positions as text: "
+        '["input", "taskingPlans", "0", "dueAt"]. Empty where it is about the whole request.'
+    )
+    message: str = strawberry.field(
+        description="What is wrong and what would be right, for people. Wording may change."
+    )
+    details: JSON | None = strawberry.field(
+        description="The values of the message (min, max, locked fields …), for a text of the client's own.",
+        default=None,
+    )
+
+
+def user_errors(refusal: Refused) -> list[UserError]:
+    """A refusal as data."""
+    return [_user_error(problem) for problem in refusal.problems]
+
+
+def _user_error(problem: Problem) -> UserError:
+    path = ["input", *problem.path] if problem.path else []
+    details = JSON(dict(problem.details)) if problem.details else None
+    return UserError(code=problem.code, field=path, message=problem.message, details=details)
+
+
+def present(error: GraphQLError, *, request_id: str) -> dict[str, Any]:
+    """A top-level error as a client gets it: always with `extensions.code`; faults masked, with the request id."""
+    shown: dict[str, Any] = {"message": error.message}
+    if error.locations:
+        shown["locations"] = [{"line": place.line, "column": place.column} for place in error.locations]
+    if error.path:
+        shown["path"] = error.path
+    cause = _cause(error)
+    match cause:
+        case None:
+            # GraphQL's own: syntax, validation, variables. A resolver never raises a bare GraphQLError.
+            shown["extensions"] = {"code": Code.BAD_USER_INPUT, **(error.extensions or {})}
+        case LimitExceeded():
+            facts = {"limit": cause.limit, "allowed": cause.allowed, "asked": cause.asked}
+            shown["message"] = str(cause)
+            shown["extensions"] = {
+                "code": cause.code,
+                **{name: value for name, value in facts.items() if value is not None},
+            }
+        case Refused():
+            first = cause.problems[0]
+            shown["message"] = str(cause)
+            shown["extensions"] = {"code": first.code, "argument": list(first.path), "details": first.details}
+        case HoldfastError() if cause.code is not Code.INTERNAL:
+            shown["message"] = str(cause)
+            shown["extensions"] = {"code": cause.code}
+        case _:
+            _log_fault(cause, error, request_id)
+            shown["message"] = INTERNAL_MESSAGE
+            shown["extensions"] = {"code": Code.INTERNAL, "requestId": request_id}
+            if isinstance(cause, OUTAGES):
+                shown["extensions"]["isTransient"] = True
+    return shown
+
+
+def _cause(error: GraphQLError) -> BaseException | None:
+    cause: BaseException | None = error.original_error
+    while isinstance(cause, GraphQLError):
+        cause = cause.original_error
+    return cause
+
+
+def _log_fault(cause: BaseException, error: GraphQLError, request_id: str) -> None:
+    log.error(
+        "request.fault",
+        request_id=request_id,
+        path=".".join(map(str, error.path or ())),
+        error=type(cause).__name__,
+        trace="".join(traceback.format_exception(cause)),
+    )

@@ -1,0 +1,1 @@
+"""The ledger of the API: types, queries, mutations and streams."""

@@ -1,0 +1,5 @@
+"""The mutations of ledger."""
+
+from typing import Any
+
+MUTATIONS: list[Any] = []

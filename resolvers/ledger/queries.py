@@ -1,0 +1,5 @@
+"""The queries of ledger."""
+
+from typing import Any
+
+QUERIES: list[Any] = []

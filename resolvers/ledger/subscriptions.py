@@ -1,0 +1,5 @@
+"""The subscriptions of ledger."""
+
+from typing import Any
+
+SUBSCRIPTIONS: list[Any] = []

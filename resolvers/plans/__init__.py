@@ -1,0 +1,1 @@
+"""The plans of the API: types, queries, mutations and streams."""

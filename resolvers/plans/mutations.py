@@ -1,0 +1,5 @@
+"""The mutations of plans."""
+
+from typing import Any
+
+MUTATIONS: list[Any] = []

@@ -1,0 +1,5 @@
+"""The queries of plans."""
+
+from typing import Any
+
+QUERIES: list[Any] = []

@@ -1,0 +1,5 @@
+"""The subscriptions of plans."""
+
+from typing import Any
+
+SUBSCRIPTIONS: list[Any] = []

@@ -1,0 +1,1 @@
+"""The tasks of the API: types, queries, mutations and streams."""

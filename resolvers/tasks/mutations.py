@@ -1,0 +1,5 @@
+"""The mutations of tasks."""
+
+from typing import Any
+
+MUTATIONS: list[Any] = []

@@ -1,0 +1,5 @@
+"""The queries of tasks."""
+
+from typing import Any
+
+QUERIES: list[Any] = []

@@ -1,0 +1,5 @@
+"""The subscriptions of tasks."""
+
+from typing import Any
+
+SUBSCRIPTIONS: list[Any] = []
