@@ -1,0 +1,152 @@
+"""Keeps children running and ends them in order: a store's end ends all, the others are started again.
+
+The supervising process does nothing else. It imports little, so that it stays small and alive, and it runs one
+thread, because a child's life is tied to the thread that started it.
+"""
+
+import contextlib
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from server.embedded.processes import Child, Program, start, tail
+
+FIRST_WAIT_SECONDS = 0.5
+LONGEST_WAIT_SECONDS = 30.0
+# A child that ran this long was well: if it ends now, the wait before its next start begins small again.
+WELL_AFTER_SECONDS = 60.0
+
+STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class StopAskedError(Exception):
+    """Somebody asked us to stop: ^C, a signal, or a closed terminal."""
+
+
+class KillAskedError(Exception):
+    """They asked a second time: no more patience."""
+
+
+class StoreEndedError(Exception):
+    """A store ended by itself. Nothing can go on without it."""
+
+
+@dataclass
+class Signals:
+    """Turns the first signal that asks for a stop into StopAskedError and a later one into KillAskedError."""
+
+    asked: int = 0
+
+    @contextlib.contextmanager
+    def handled(self) -> Iterator[socket.socket]:
+        """Handle them inside the block. The socket becomes readable whenever a child ends."""
+        reading, writing = socket.socketpair()
+        reading.setblocking(False)
+        writing.setblocking(False)
+        before = {number: signal.getsignal(number) for number in (*STOPPING_SIGNALS, signal.SIGCHLD)}
+        for number in STOPPING_SIGNALS:
+            signal.signal(number, self._asked)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        old = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+        try:
+            yield reading
+        finally:
+            signal.set_wakeup_fd(old)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            reading.close()
+            writing.close()
+
+    def _asked(self, _number: int, _frame: object) -> None:
+        self.asked += 1
+        if self.asked == 1:
+            raise StopAskedError
+        raise KillAskedError
+
+
+@dataclass
+class Watched:
+    """A child under supervision. `restarts` is False for a store."""
+
+    child: Child
+    restarts: bool
+    patience_seconds: float
+    started_at: float = field(default_factory=time.monotonic)
+    wait_seconds: float = FIRST_WAIT_SECONDS
+    start_again_at: float | None = None
+
+
+@dataclass
+class Supervisor:
+    """Children in the order they were started. `say` tells the person at the terminal what happened."""
+
+    say: Callable[[str], None]
+    watched: list[Watched] = field(default_factory=list)
+
+    def add(self, child: Child, *, restarts: bool, patience_seconds: float) -> Child:
+        """Take a started child under supervision."""
+        self.watched.append(Watched(child, restarts, patience_seconds))
+        return child
+
+    def start(self, program: Program, *, restarts: bool, patience_seconds: float) -> Child:
+        """Start a program under supervision."""
+        return self.add(start(program), restarts=restarts, patience_seconds=patience_seconds)
+
+    def pids(self) -> dict[str, int]:
+        """Who runs now, by the program's name."""
+        return {one.child.program.name: one.child.pid for one in self.watched if one.start_again_at is None}
+
+    def watch(self, ended: socket.socket, *, changed: Callable[[], None]) -> None:
+        """Until somebody asks to stop, or a store ends (StoreEndedError). `changed` is called after a new start."""
+        while True:
+            for one in self.watched:
+                self._look_at(one, changed)
+            waits = [one.start_again_at for one in self.watched if one.start_again_at is not None]
+            timeout = max(0.0, min(waits) - time.monotonic()) if waits else None
+            select.select([ended], [], [], timeout)
+            with contextlib.suppress(BlockingIOError):
+                ended.recv(4096)
+
+    def _look_at(self, one: Watched, changed: Callable[[], None]) -> None:
+        now = time.monotonic()
+        name = one.child.program.name
+        if one.start_again_at is not None:
+            if now >= one.start_again_at:
+                one.child = start(one.child.program)
+                one.started_at, one.start_again_at = now, None
+                self.say(f"{name} was started again (process {one.child.pid}).")
+                changed()
+            return
+        code = one.child.ended()
+        if code is None:
+            return
+        if not one.restarts:
+            raise StoreEndedError(f"{name} ended with {code}, so everything stops:\n{tail(one.child.program.log)}")
+        one.child.kill()  # what it may have left of its process group
+        if now - one.started_at >= WELL_AFTER_SECONDS:
+            one.wait_seconds = FIRST_WAIT_SECONDS
+        self.say(
+            f"{name} ended with {code}; starting it again in {one.wait_seconds:g} s. Its log: {one.child.program.log}"
+        )
+        one.start_again_at = now + one.wait_seconds
+        one.wait_seconds = min(LONGEST_WAIT_SECONDS, one.wait_seconds * 2)
+
+    def stop(self) -> None:
+        """End all, last started first, each with its own patience. A second signal kills what is left."""
+        try:
+            for one in reversed(self.watched):
+                if one.child.ended() is None:
+                    self.say(f"Stopping {one.child.program.name} …")
+                one.child.stop(patience_seconds=one.patience_seconds)
+        except KillAskedError:
+            self.say("Killing what is left.")
+            self.kill()
+
+    def kill(self) -> None:
+        """End all at once."""
+        for one in reversed(self.watched):
+            one.child.kill()
+            one.child.process.wait()
