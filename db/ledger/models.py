@@ -46,7 +46,9 @@ class Job(Base):
         CheckConstraint("state NOT IN ('running', 'completed') OR started_at IS NOT NULL", name="started_at"),
         CheckConstraint("state = 'completed' OR result IS NULL", name="result"),
         CheckConstraint("(state = 'completed') = (progress = 100) AND progress BETWEEN 0 AND 100", name="progress"),
-        CheckConstraint("cancel_reason IS NULL OR cancel_requested_at IS NOT NULL", name="cancel_reason"),
+        CheckConstraint(
+            "cancel_requested_at IS NOT NULL OR (cancel_reason IS NULL AND cancel_requested_by IS NULL)", name="cancel"
+        ),
         CheckConstraint("(subject_type IS NULL) = (subject_id IS NULL)", name="subject"),
         CheckConstraint("priority BETWEEN 0 AND 9", name="priority"),
         CheckConstraint("max_attempts > 0 AND timeout_seconds > 0", name="limits"),
@@ -104,6 +106,7 @@ class Job(Base):
     timeout_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     cancel_requested_at: Mapped[datetime | None]
+    cancel_requested_by: Mapped[uuid.UUID | None]
     cancel_reason: Mapped[str | None]
 
     progress: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))

@@ -124,6 +124,20 @@ def states_of(status: JobStatus) -> frozenset[JobState]:
     return frozenset(state for state, shown in _STATUS.items() if shown == status)
 
 
+# Topics of hints. Whoever listens looks at the tables again; a hint that is lost costs a poll's wait.
+WORK_IS_DUE = "ledger.due"
+
+
+def job_topic(job_id: UUID) -> str:
+    """Something happened to this job."""
+    return f"job.{job_id}"
+
+
+def worker_topic(worker_id: UUID) -> str:
+    """This worker is to ask what has become of its jobs: one of them is to stop."""
+    return f"worker.{worker_id}"
+
+
 @dataclass(frozen=True, slots=True)
 class JobError:
     """Why a job or an attempt failed: a Code or a code of the kind's own, words for a person, the values in them."""

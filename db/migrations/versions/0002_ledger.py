@@ -53,6 +53,7 @@ def _jobs() -> None:
             timeout_at timestamptz,
             finished_at timestamptz,
             cancel_requested_at timestamptz,
+            cancel_requested_by uuid,
             cancel_reason text,
             progress smallint NOT NULL DEFAULT 0,
             step text,
@@ -82,7 +83,9 @@ def _jobs() -> None:
             CONSTRAINT ck_jobs_progress CHECK (
                 (state = 'completed') = (progress = 100) AND progress BETWEEN 0 AND 100
             ),
-            CONSTRAINT ck_jobs_cancel_reason CHECK (cancel_reason IS NULL OR cancel_requested_at IS NOT NULL),
+            CONSTRAINT ck_jobs_cancel CHECK (
+                cancel_requested_at IS NOT NULL OR (cancel_reason IS NULL AND cancel_requested_by IS NULL)
+            ),
             CONSTRAINT ck_jobs_subject CHECK ((subject_type IS NULL) = (subject_id IS NULL)),
             CONSTRAINT ck_jobs_priority CHECK (priority BETWEEN 0 AND 9),
             CONSTRAINT ck_jobs_limits CHECK (max_attempts > 0 AND timeout_seconds > 0),

@@ -1,0 +1,47 @@
+"""What is written in the ledger. None of it commits."""
+
+from db.ledger.commands.asking import (
+    CancelOutcome,
+    Enqueued,
+    cancel_others,
+    enqueue,
+    enqueue_again,
+    request_cancel,
+)
+from db.ledger.commands.fleet import Answer, WorkerCard, beat, keep_house, retire, standing
+from db.ledger.commands.remembering import keep_outcome, reserve_key
+from db.ledger.commands.running import Claimed, Ending, Line, Ticket, claim, end_attempts, hold, note
+from db.ledger.commands.sweeping import Stranded, deaf, dispatch, lost, overdue, promote, recall, room
+
+__all__ = [
+    "Answer",
+    "CancelOutcome",
+    "Claimed",
+    "Ending",
+    "Enqueued",
+    "Line",
+    "Stranded",
+    "Ticket",
+    "WorkerCard",
+    "beat",
+    "cancel_others",
+    "claim",
+    "deaf",
+    "dispatch",
+    "end_attempts",
+    "enqueue",
+    "enqueue_again",
+    "hold",
+    "keep_house",
+    "keep_outcome",
+    "lost",
+    "note",
+    "overdue",
+    "promote",
+    "recall",
+    "request_cancel",
+    "reserve_key",
+    "retire",
+    "room",
+    "standing",
+]

@@ -1,0 +1,234 @@
+"""What people ask of the ledger: a job, its cancellation, another try."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import text
+
+from db.errors import Code, refuse
+from db.ledger.commands.telling import as_json, ended_job, telling
+from db.ledger.jobs import Subject, Work
+from db.ledger.rules import (
+    TERMINAL,
+    WORK_IS_DUE,
+    Cancelling,
+    EndedJob,
+    JobState,
+    decide_cancel,
+    decide_retry,
+    job_topic,
+    worker_topic,
+)
+from db.session import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueued:
+    """The job that will do the work. `created` is False where one of the same unique key was waiting or running."""
+
+    job_id: UUID
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CancelOutcome:
+    """What a request to cancel did. `ended` is the job where it was cancelled at once."""
+
+    job_id: UUID
+    how: Cancelling
+    ended: EndedJob | None
+
+
+_ENQUEUE = text("""
+WITH made AS (
+    INSERT INTO jobs (
+        kind, queue, state, priority, args, args_version, max_attempts, timeout_seconds, enqueued_at, scheduled_at,
+        last_seq, unique_key, concurrency_key, subject_type, subject_id, subject_label, actor_id, retry_of
+    )
+    VALUES (
+        :kind, :queue, :state, :priority, :args, :args_version, :max_attempts, :timeout_seconds,
+        CAST(:now AS timestamptz), CAST(:scheduled_at AS timestamptz),
+        1, :unique_key, :concurrency_key, :subject_type, CAST(:subject_id AS uuid), :subject_label,
+        CAST(:actor_id AS uuid), CAST(:retry_of AS uuid)
+    )
+    ON CONFLICT (kind, unique_key)
+        WHERE unique_key IS NOT NULL AND state IN ('scheduled', 'queued', 'dispatched', 'running')
+        DO NOTHING
+    RETURNING id, state, enqueued_at
+)
+INSERT INTO job_events (job_id, seq, at, type, state, progress, attempt)
+SELECT id, 1, enqueued_at, 'STATUS', state, 0, 0 FROM made
+RETURNING job_id
+""").bindparams(as_json("args"))
+
+_SAME_WORK = text("""
+SELECT id FROM jobs
+WHERE kind = :kind AND unique_key = :unique_key AND state IN ('scheduled', 'queued', 'dispatched', 'running')
+""")
+
+# A new job like the old one. Its key may be taken by a third: then nothing is made.
+_SUCCESSOR = text("""
+WITH made AS (
+    INSERT INTO jobs (
+        kind, queue, state, priority, args, args_version, max_attempts, timeout_seconds, enqueued_at, scheduled_at,
+        last_seq, unique_key, concurrency_key, subject_type, subject_id, subject_label, actor_id, retry_of
+    )
+    SELECT
+        kind, queue, 'queued', priority, args, args_version, max_attempts, timeout_seconds,
+        CAST(:now AS timestamptz), CAST(:now AS timestamptz),
+        1, unique_key, concurrency_key, subject_type, subject_id, subject_label, CAST(:actor_id AS uuid), id
+    FROM jobs WHERE id = :job_id
+    ON CONFLICT (kind, unique_key)
+        WHERE unique_key IS NOT NULL AND state IN ('scheduled', 'queued', 'dispatched', 'running')
+        DO NOTHING
+    RETURNING id, state, enqueued_at
+)
+INSERT INTO job_events (job_id, seq, at, type, state, progress, attempt)
+SELECT id, 1, enqueued_at, 'STATUS', state, 0, 0 FROM made
+RETURNING job_id
+""")
+
+_LOCK = text("SELECT state, cancel_requested_at, worker_id FROM jobs WHERE id = :job_id FOR NO KEY UPDATE")
+
+_HAS_LIVE_SUCCESSOR = text("""
+SELECT EXISTS (
+    SELECT FROM jobs WHERE retry_of = :job_id AND state IN ('scheduled', 'queued', 'dispatched', 'running')
+)
+""")
+
+_CANCEL_WAITING = telling("""
+moved AS (
+    UPDATE jobs SET
+        state = 'cancelled', fence = fence + 1, last_seq = last_seq + 1, dispatched_at = NULL,
+        finished_at = CAST(:now AS timestamptz), cancel_requested_at = CAST(:now AS timestamptz),
+        cancel_requested_by = CAST(:actor_id AS uuid), cancel_reason = :reason
+    WHERE id = :job_id AND state IN ('scheduled', 'queued', 'dispatched')
+    RETURNING id, kind, state, args, subject_type, subject_id, actor_id, error, finished_at,
+        last_seq, progress, step, done, total, attempt, coalesce(cancel_reason, 'Cancelled before it began.') AS message
+)
+""")
+
+_ASK_RUNNING = telling("""
+moved AS (
+    UPDATE jobs SET
+        last_seq = last_seq + 1, cancel_requested_at = CAST(:now AS timestamptz),
+        cancel_requested_by = CAST(:actor_id AS uuid), cancel_reason = :reason
+    WHERE id = :job_id AND state = 'running' AND cancel_requested_at IS NULL
+    RETURNING id, state, args, error, last_seq, progress, step, done, total, attempt,
+        coalesce('It is asked to stop: ' || cancel_reason, 'It is asked to stop.') AS message
+)
+""")
+
+_OTHERS = text("""
+SELECT id FROM jobs
+WHERE kind = :kind AND subject_type = :subject_type AND subject_id = :subject_id AND id <> :keep_job_id
+    AND state IN ('scheduled', 'queued', 'dispatched', 'running')
+ORDER BY id
+""")
+
+
+async def enqueue(
+    tx: Tx,
+    *,
+    work: Work,
+    actor_id: UUID | None,
+    subject: Subject | None = None,
+    scheduled_at: datetime | None = None,
+    retry_of: UUID | None = None,
+) -> Enqueued:
+    """Ask for work. It exists if this transaction commits, and a worker starts it then, or at `scheduled_at`.
+
+    Where the work has a unique key and a job of that key waits or runs, that job is the answer. `actor_id` None: the
+    system asks.
+    """
+    at = max(scheduled_at, tx.now) if scheduled_at is not None else tx.now
+    values = {
+        "kind": work.kind,
+        "queue": work.queue,
+        "state": JobState.QUEUED if at == tx.now else JobState.SCHEDULED,
+        "priority": work.priority,
+        "args": work.stored(),
+        "args_version": work.args_version,
+        "max_attempts": work.max_attempts,
+        "timeout_seconds": work.timeout_seconds,
+        "now": tx.now,
+        "scheduled_at": at,
+        "unique_key": work.unique_key(),
+        "concurrency_key": work.concurrency_key(),
+        "subject_type": subject and subject.type,
+        "subject_id": subject and subject.id,
+        "subject_label": subject and subject.label,
+        "actor_id": actor_id,
+        "retry_of": retry_of,
+    }
+    while True:
+        job_id = (await tx.execute(_ENQUEUE, values)).scalar()
+        if job_id is not None:
+            tx.hint(WORK_IS_DUE, job_topic(job_id))
+            return Enqueued(job_id, created=True)
+        # The other one may end between the two statements; then there is room for ours.
+        same = (await tx.execute(_SAME_WORK, values)).scalar()
+        if same is not None:
+            return Enqueued(same, created=False)
+
+
+async def request_cancel(
+    tx: Tx, *, job_id: UUID, actor_id: UUID | None, reason: str | None, now: datetime
+) -> CancelOutcome:
+    """Cancel a job that has not begun, or ask one that runs to stop. The subject is the caller's to settle.
+
+    `db.endings.cancel_job` settles the subject too. Raises Refused (NOT_FOUND, JOB_NOT_CANCELLABLE).
+    """
+    found = (await tx.execute(_LOCK, {"job_id": job_id})).one_or_none()
+    if found is None:
+        raise refuse(Code.NOT_FOUND, "There is no such job.", "jobId")
+    how = decide_cancel(state=JobState(found.state), is_cancel_requested=found.cancel_requested_at is not None)
+    values = {"job_id": job_id, "actor_id": actor_id, "reason": reason, "now": now}
+    ended = None
+    if how is Cancelling.AT_ONCE:
+        ended = ended_job((await tx.execute(_CANCEL_WAITING, values)).one())
+    elif how is Cancelling.ASKED:
+        (await tx.execute(_ASK_RUNNING, values)).one()
+        tx.hint(worker_topic(found.worker_id))
+    tx.hint(job_topic(job_id))
+    return CancelOutcome(job_id, how, ended)
+
+
+async def cancel_others(
+    tx: Tx, *, subject: Subject, kind: str, keep_job_id: UUID, actor_id: UUID | None, reason: str, now: datetime
+) -> Sequence[CancelOutcome]:
+    """Cancel every other live job of this kind on the subject: a newer request supersedes older ones.
+
+    The caller holds the subject's lock, so that no such job comes into being meanwhile. One that ends by itself before
+    its turn is left as it ended.
+    """
+    rows = await tx.execute(
+        _OTHERS,
+        {"kind": kind, "subject_type": subject.type, "subject_id": subject.id, "keep_job_id": keep_job_id},
+    )
+    outcomes = []
+    for other in rows.scalars().all():
+        found = (await tx.execute(_LOCK, {"job_id": other})).one()
+        if JobState(found.state) in TERMINAL:
+            continue
+        outcomes.append(await request_cancel(tx, job_id=other, actor_id=actor_id, reason=reason, now=now))
+    return outcomes
+
+
+async def enqueue_again(tx: Tx, *, job_id: UUID, actor_id: UUID | None, now: datetime) -> UUID:
+    """Make a new job like an ended one: same kind, arguments, subject. Its id.
+
+    `db.endings.retry_job` moves the subject's pointer too. Raises Refused (NOT_FOUND, JOB_NOT_RETRYABLE).
+    """
+    found = (await tx.execute(_LOCK, {"job_id": job_id})).one_or_none()
+    if found is None:
+        raise refuse(Code.NOT_FOUND, "There is no such job.", "jobId")
+    has_live_successor = bool((await tx.execute(_HAS_LIVE_SUCCESSOR, {"job_id": job_id})).scalar())
+    decide_retry(state=JobState(found.state), has_live_successor=has_live_successor)
+    made: UUID | None = (await tx.execute(_SUCCESSOR, {"job_id": job_id, "actor_id": actor_id, "now": now})).scalar()
+    if made is None:
+        raise refuse(Code.JOB_NOT_RETRYABLE, "Another job does the same work already.", "jobId")
+    tx.hint(WORK_IS_DUE, job_topic(made), job_topic(job_id))
+    return made

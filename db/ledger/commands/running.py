@@ -1,0 +1,308 @@
+"""What a worker writes for the jobs it runs. Each write names the fence it holds, and without that fence does nothing.
+
+The statements take many jobs at once, so that a busy worker pays for a group what an idle one pays for a job. They lock
+their rows in the order of the ids: two groups that share jobs wait for each other and never for ever.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Text, Uuid, bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from db.ledger.commands.telling import as_json, ended_job, telling
+from db.ledger.rules import TERMINAL, EndedJob, EventType, JobState, LogLevel, Verdict, job_topic
+from db.session import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A job that is due, and the fence that a claim of it must find."""
+
+    job_id: UUID
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A job that is ours to run while its fence stays this."""
+
+    job_id: UUID
+    fence: int
+    kind: str
+    queue: str
+    args: Mapping[str, Any]
+    args_version: int
+    number: int
+    failures: int
+    crash_count: int
+    max_attempts: int
+    timeout_seconds: int
+    progress: int
+    actor_id: UUID | None
+    subject_type: str | None
+    subject_id: UUID | None
+    waited_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One event to be told of a running job, with the facts of its moment, `age_seconds` ago."""
+
+    type: EventType
+    progress: int
+    step: str | None
+    done: int | None
+    total: int | None
+    level: LogLevel | None = None
+    message: str | None = None
+    data: Any = None
+    age_seconds: float = 0.0
+
+    def aged(self, seconds: float) -> "Line":
+        """The same line, told so many seconds after it happened."""
+        return replace(self, age_seconds=max(0.0, seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The end of an attempt: which one, what it means, and the last facts of it."""
+
+    job_id: UUID
+    fence: int
+    verdict: Verdict
+    result: Mapping[str, Any] | None = None
+    step: str | None = None
+    done: int | None = None
+    total: int | None = None
+    # Somebody else ends it: whatever its worker still writes must find another fence.
+    is_taken_away: bool = False
+
+
+_CLAIM = telling(
+    """
+held AS (
+    SELECT jobs.id FROM jobs
+    JOIN unnest(:ids, :fences) AS ticket (id, fence) ON jobs.id = ticket.id AND jobs.fence = ticket.fence
+    WHERE state IN ('queued', 'dispatched') AND cancel_requested_at IS NULL AND kind = ANY (:kinds)
+    ORDER BY jobs.id
+    FOR NO KEY UPDATE OF jobs
+),
+moved AS (
+    UPDATE jobs SET
+        state = 'running', fence = fence + 1, attempt = attempt + 1, last_seq = last_seq + 1,
+        worker_id = CAST(:worker_id AS uuid), dispatched_at = NULL,
+        started_at = coalesce(started_at, CAST(:now AS timestamptz)),
+        timeout_at = CAST(:now AS timestamptz) + make_interval(secs => timeout_seconds)
+    FROM held
+    WHERE jobs.id = held.id AND state IN ('queued', 'dispatched')
+    RETURNING jobs.id, jobs.fence, kind, queue, args, args_version, state, failures, crash_count, max_attempts,
+        timeout_seconds, actor_id, subject_type, subject_id, error, last_seq, progress, step, done, total, attempt,
+        extract(epoch FROM CAST(:now AS timestamptz) - scheduled_at) AS waited_seconds,
+        CASE WHEN attempt = 1 THEN 'Started.' ELSE 'Attempt ' || attempt || ' started.' END AS message
+),
+begun AS (
+    INSERT INTO job_attempts (job_id, number, fence, worker_id, worker_name, started_at)
+    SELECT id, attempt, fence, CAST(:worker_id AS uuid), :worker_name, CAST(:now AS timestamptz) FROM moved
+)
+""",
+    bindparam("ids", type_=ARRAY(Uuid)),
+    bindparam("fences", type_=ARRAY(BigInteger)),
+    bindparam("kinds", type_=ARRAY(Text)),
+)
+
+_HOLD = text("""
+SELECT 1 FROM jobs WHERE id = :job_id AND fence = :fence AND state = 'running' FOR NO KEY UPDATE
+""")
+
+_NOTE = text("""
+WITH line AS (
+    SELECT * FROM jsonb_to_recordset(:lines) AS line (
+        job_id uuid, fence bigint, place integer, type text, progress smallint, step text, done integer,
+        total integer, level text, message text, data jsonb, age double precision
+    )
+),
+newest AS (
+    SELECT DISTINCT ON (job_id) job_id, fence, place, progress, step, done, total
+    FROM line ORDER BY job_id, place DESC
+),
+held AS (
+    SELECT jobs.id FROM jobs JOIN newest ON jobs.id = newest.job_id AND jobs.fence = newest.fence
+    WHERE state = 'running'
+    ORDER BY jobs.id
+    FOR NO KEY UPDATE OF jobs
+),
+moved AS (
+    UPDATE jobs SET
+        last_seq = last_seq + newest.place, progress = greatest(jobs.progress, newest.progress),
+        step = newest.step, done = newest.done, total = newest.total
+    FROM held JOIN newest ON newest.job_id = held.id
+    WHERE jobs.id = held.id AND jobs.fence = newest.fence AND state = 'running'
+    RETURNING jobs.id, jobs.last_seq - newest.place AS before, jobs.attempt, jobs.state
+),
+told AS (
+    INSERT INTO job_events (
+        job_id, seq, at, type, state, progress, step, done, total, attempt, level, message, data
+    )
+    SELECT moved.id, moved.before + line.place, CAST(:now AS timestamptz) - make_interval(secs => line.age),
+        line.type, moved.state, line.progress, line.step, line.done, line.total, moved.attempt,
+        line.level, line.message, nullif(line.data, 'null')
+    FROM moved JOIN line ON line.job_id = moved.id
+)
+SELECT id FROM moved
+""").bindparams(as_json("lines"))
+
+_END = telling(
+    """
+ending AS (
+    SELECT * FROM jsonb_to_recordset(:endings) AS ending (
+        job_id uuid, fence bigint, state text, outcome text, message text, wait_seconds double precision,
+        failures integer, crashes integer, interruptions integer, bump integer,
+        job_error jsonb, attempt_error jsonb, result jsonb, step text, done integer, total integer
+    )
+),
+held AS (
+    SELECT jobs.id FROM jobs JOIN ending ON jobs.id = ending.job_id AND jobs.fence = ending.fence
+    WHERE jobs.state = 'running' AND (ending.state NOT IN ('scheduled', 'queued') OR cancel_requested_at IS NULL)
+    ORDER BY jobs.id
+    FOR NO KEY UPDATE OF jobs
+),
+moved AS (
+    UPDATE jobs SET
+        state = ending.state, fence = jobs.fence + ending.bump, last_seq = last_seq + 1,
+        worker_id = NULL, timeout_at = NULL,
+        failures = jobs.failures + ending.failures, crash_count = jobs.crash_count + ending.crashes,
+        interruptions = jobs.interruptions + ending.interruptions,
+        scheduled_at = CASE
+            WHEN ending.wait_seconds IS NULL THEN jobs.scheduled_at
+            ELSE CAST(:now AS timestamptz) + make_interval(secs => ending.wait_seconds)
+        END,
+        finished_at = CASE WHEN ending.state IN ('scheduled', 'queued') THEN NULL ELSE CAST(:now AS timestamptz) END,
+        progress = CASE WHEN ending.state = 'completed' THEN 100 ELSE jobs.progress END,
+        result = nullif(ending.result, 'null'), error = nullif(ending.job_error, 'null'),
+        step = coalesce(ending.step, jobs.step), done = coalesce(ending.done, jobs.done),
+        total = coalesce(ending.total, jobs.total)
+    FROM held JOIN ending ON ending.job_id = held.id
+    WHERE jobs.id = held.id AND jobs.fence = ending.fence AND jobs.state = 'running'
+    RETURNING jobs.id, jobs.kind, jobs.state, jobs.args, jobs.subject_type, jobs.subject_id, jobs.actor_id, jobs.error,
+        jobs.finished_at, jobs.last_seq, jobs.progress, jobs.step, jobs.done, jobs.total, jobs.attempt, ending.message
+),
+closed AS (
+    UPDATE job_attempts SET
+        finished_at = CAST(:now AS timestamptz), outcome = ending.outcome,
+        error = nullif(ending.attempt_error, 'null')
+    FROM moved JOIN ending ON ending.job_id = moved.id
+    WHERE job_attempts.job_id = moved.id AND job_attempts.number = moved.attempt AND job_attempts.outcome IS NULL
+)
+""",
+    as_json("endings"),
+)
+
+
+async def claim(
+    tx: Tx, *, tickets: Sequence[Ticket], worker_id: UUID, worker_name: str, kinds: Sequence[str], now: datetime
+) -> list[Claimed]:
+    """Take the jobs of these tickets to run them. A ticket that is out of date gives nothing, silently."""
+    rows = await tx.execute(
+        _CLAIM,
+        {
+            "ids": [ticket.job_id for ticket in tickets],
+            "fences": [ticket.fence for ticket in tickets],
+            "kinds": list(kinds),
+            "worker_id": worker_id,
+            "worker_name": worker_name,
+            "now": now,
+        },
+    )
+    claimed = [
+        Claimed(
+            job_id=row.id,
+            fence=row.fence,
+            kind=row.kind,
+            queue=row.queue,
+            args=row.args,
+            args_version=row.args_version,
+            number=row.attempt,
+            failures=row.failures,
+            crash_count=row.crash_count,
+            max_attempts=row.max_attempts,
+            timeout_seconds=row.timeout_seconds,
+            progress=row.progress,
+            actor_id=row.actor_id,
+            subject_type=row.subject_type,
+            subject_id=row.subject_id,
+            waited_seconds=float(row.waited_seconds),
+        )
+        for row in rows
+    ]
+    tx.hint(*[job_topic(job.job_id) for job in claimed])
+    return claimed
+
+
+async def hold(tx: Tx, *, job_id: UUID, fence: int) -> bool:
+    """Keep the job ours until this transaction ends. False: it is not ours any more, and nothing may be committed."""
+    return (await tx.execute(_HOLD, {"job_id": job_id, "fence": fence})).scalar() is not None
+
+
+async def note(tx: Tx, *, lines: Mapping[tuple[UUID, int], Sequence[Line]], now: datetime) -> set[UUID]:
+    """Tell what happened in running jobs, given by (job, fence), in the order given. Those that are still held.
+
+    Progress goes into the job's row too, and never back.
+    """
+    stored = [
+        {
+            "job_id": str(job_id),
+            "fence": fence,
+            "place": place,
+            "type": line.type,
+            "progress": line.progress,
+            "step": line.step,
+            "done": line.done,
+            "total": line.total,
+            "level": line.level,
+            "message": line.message,
+            "data": line.data,
+            "age": line.age_seconds,
+        }
+        for (job_id, fence), told in lines.items()
+        for place, line in enumerate(told, 1)
+    ]
+    if not stored:
+        return set()
+    held = set((await tx.execute(_NOTE, {"lines": stored, "now": now})).scalars())
+    tx.hint(*[job_topic(job_id) for job_id in held])
+    return held
+
+
+async def end_attempts(tx: Tx, *, endings: Sequence[Ending], now: datetime) -> dict[UUID, EndedJob | None]:
+    """Write the ends of attempts: the jobs that were still held, each with what it became where it has ended.
+
+    A job that is missing from the answer was not ours any more, or was to go on and has been asked to stop meanwhile.
+    """
+    stored = [
+        {
+            "job_id": str(ending.job_id),
+            "fence": ending.fence,
+            "state": ending.verdict.state,
+            "outcome": ending.verdict.outcome,
+            "message": ending.verdict.message,
+            "wait_seconds": ending.verdict.wait_seconds,
+            "failures": ending.verdict.failures,
+            "crashes": ending.verdict.crashes,
+            "interruptions": ending.verdict.interruptions,
+            "bump": int(ending.is_taken_away),
+            "job_error": ending.verdict.job_error and ending.verdict.job_error.stored(),
+            "attempt_error": ending.verdict.error and ending.verdict.error.stored(),
+            "result": ending.result,
+            "step": ending.step,
+            "done": ending.done,
+            "total": ending.total,
+        }
+        for ending in endings
+    ]
+    rows = (await tx.execute(_END, {"endings": stored, "now": now})).all()
+    tx.hint(*[job_topic(row.id) for row in rows])
+    return {row.id: ended_job(row) if JobState(row.state) in TERMINAL else None for row in rows}
