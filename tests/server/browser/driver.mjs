@@ -1,0 +1,208 @@
+// Drives GraphiQL in a real Chromium for tests/server/browser/driver.py: one command as a line of JSON on standard
+// input, one answer as a line on standard output. Every wait is for a fact on the page, never for time.
+import { mkdtempSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
+import os from "node:os";
+import path from "node:path";
+import process from "node:process";
+import readline from "node:readline";
+
+const require = createRequire(new URL("../../../web/package.json", import.meta.url));
+const { chromium } = require("playwright-core");
+
+const flags = [
+  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+  "--disable-component-update", "--disable-sync",
+];
+const patience = Number(process.env.BROWSER_TIMEOUT_MS ?? 30_000);
+
+const directories = [];
+const browsers = new Map(); // name -> context with a user data directory of its own
+const pages = new Map(); // name -> page
+const seen = { requests: [], sockets: [], complaints: [] };
+
+function watch(page, name) {
+  page.setDefaultTimeout(patience);
+  page.on("websocket", (socket) => seen.sockets.push(socket.url()));
+  page.on("pageerror", (error) => seen.complaints.push(`${name}: ${error.message}`));
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) {
+      seen.complaints.push(`${name}: ${message.type()}: ${message.text()} (${message.location().url})`);
+    }
+  });
+}
+
+async function browserOf(name) {
+  if (browsers.has(name)) return browsers.get(name);
+  const directory = mkdtempSync(path.join(os.tmpdir(), "holdfast-chromium-"));
+  directories.push(directory);
+  const context = await chromium.launchPersistentContext(directory, {
+    executablePath: process.env.CHROMIUM,
+    headless: true,
+    args: [...flags, `--log-net-log=${path.join(directory, "net.json")}`],
+    viewport: { width: 1280, height: 800 },
+  });
+  // A violation is reported to the page even where nobody logs it.
+  await context.addInitScript(() => {
+    addEventListener("securitypolicyviolation", (event) => {
+      console.error(`CSP: ${event.violatedDirective} ${event.blockedURI}`);
+    });
+  });
+  context.on("request", (request) => seen.requests.push(request.url()));
+  browsers.set(name, context);
+  return context;
+}
+
+const editor = (which) => `.graphiql-${which}-editor, .graphiql-editor[aria-label="${which}"]`;
+
+/** Types into one of Monaco's editors as a user does: select all, then the new text. */
+async function type(page, area, text) {
+  const input = page.locator(`${area} .monaco-editor textarea`).first();
+  await input.focus();
+  await page.keyboard.press("ControlOrMeta+A");
+  await page.keyboard.press("Delete");
+  await page.keyboard.insertText(text);
+}
+
+const readResponse = () => {
+  const model = globalThis.__MONACO?.editor.getModels().find((one) => one.uri.path.endsWith("response.json"));
+  return model?.getValue() ?? "";
+};
+
+// A function for the page: it waits for the result pane's own changes, and looks at each. Compiled here, for the
+// page's content security policy forbids `eval`.
+const untilResult = (where) => new Function(`
+  return new Promise((resolve) => {
+    const monaco = globalThis.__MONACO;
+    const pane = monaco.editor.getModels().find((one) => one.uri.path.endsWith("response.json"));
+    const look = () => {
+      try {
+        const it = JSON.parse(pane.getValue());
+        if (${where}) resolve(JSON.stringify(it));
+      } catch {
+        return;
+      }
+    };
+    pane.onDidChangeContent(look);
+    look();
+  });`);
+
+async function withPatience(what, promise) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what}: not within ${patience} ms`)), patience);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+const commands = {
+  async open({ browser = "first", page: name, url }) {
+    const page = await (await browserOf(browser)).newPage();
+    watch(page, name);
+    pages.set(name, page);
+    await page.goto(url);
+    await commands.ready({ page: name });
+  },
+  // GraphiQL is usable when its editors are there and the schema has arrived.
+  async ready({ page }) {
+    const here = pages.get(page);
+    await here.locator(".graphiql-query-editor .monaco-editor textarea").first().waitFor({ state: "attached" });
+    await here.locator("#graphiql .graphiql-spinner").first().waitFor({ state: "detached" });
+  },
+  async reload({ page }) {
+    await pages.get(page).reload();
+    await commands.ready({ page });
+  },
+  async token({ page, token }) {
+    const here = pages.get(page);
+    await here.getByLabel("Bearer token").fill(token);
+    const identity = here.locator(".hf-identity");
+    await here.waitForFunction(() => document.querySelector(".hf-identity")?.dataset.known === "true");
+    return identity.innerText();
+  },
+  async transport({ page, transport }) {
+    await pages.get(page).getByLabel("Transport of subscriptions").selectOption(transport);
+  },
+  async tabs({ page }) {
+    return pages.get(page).locator(".graphiql-tab-button, [role=tab]").allInnerTexts();
+  },
+  async tab({ page, title }) {
+    await pages.get(page).getByRole("tab", { name: title }).click();
+  },
+  async write({ page, query, variables }) {
+    const here = pages.get(page);
+    if (query !== undefined) await type(here, ".graphiql-query-editor", query);
+    if (variables !== undefined) {
+      await type(here, ".graphiql-editor-tool .graphiql-editor:not(.hidden)", JSON.stringify(variables));
+    }
+  },
+  async run({ page }) {
+    await pages.get(page).locator(".graphiql-execute-button").click();
+  },
+  /** Waits until the result pane holds JSON of which the expression (over `it`) is true; returns the JSON. */
+  async result({ page, where = "true" }) {
+    const here = pages.get(page);
+    return JSON.parse(await withPatience(`result where ${where}`, here.evaluate(untilResult(where))));
+  },
+  response: ({ page }) => pages.get(page).evaluate(readResponse),
+  isRunning: ({ page }) => pages.get(page).locator('.graphiql-execute-button[aria-label^="Stop"]').isVisible(),
+  async open_panel({ page, title }) {
+    const here = pages.get(page);
+    if (await here.locator(`.graphiql-plugin section[aria-label="${title}"]`).isVisible()) return;
+    await here.getByRole("button", { name: title }).first().click();
+  },
+  /** The Jobs panel's card of a job, once it is as asked for: its state and the lines it shows. */
+  async job({ page, id, watch: state, lines = 0 }) {
+    const card = pages.get(page).locator(`.hf-job[data-job="${id}"]${state ? `[data-watch="${state}"]` : ""}`);
+    await card.waitFor();
+    if (lines) await card.locator(`.hf-lines li:nth-child(${lines})`).waitFor({ state: "attached" });
+    return card.evaluate((element) => ({
+      status: element.dataset.status,
+      watch: element.dataset.watch,
+      progress: element.querySelector("progress").value,
+      lines: [...element.querySelectorAll(".hf-lines li")].map(({ dataset }) => [Number(dataset.seq), dataset.type]),
+    }));
+  },
+  async follow({ page, id }) {
+    await pages.get(page).locator(`.hf-job[data-job="${id}"]`).getByRole("button", { name: "Follow" }).click();
+  },
+  async storage({ page }) {
+    return pages.get(page).evaluate(() => ({ local: { ...localStorage }, session: { ...sessionStorage } }));
+  },
+  async screenshot({ page, file }) {
+    await pages.get(page).screenshot({ path: file });
+  },
+  async close_page({ page }) {
+    await pages.get(page).close();
+    pages.delete(page);
+  },
+  seen: () => seen,
+  /** Ends the browsers; `asked`: every address that a page asked for, as Chromium's own network log has it. */
+  async finish() {
+    await Promise.all([...browsers.values()].map((context) => context.close()));
+    const { readFileSync } = await import("node:fs");
+    const asked = directories.flatMap((directory) => addressesIn(readFileSync(path.join(directory, "net.json"), "utf8")));
+    return { ...seen, asked: [...new Set(asked)] };
+  },
+};
+
+// Chromium asks for things of its own, too; what a page caused has that page's origin as its initiator.
+function addressesIn(log) {
+  const { constants, events } = JSON.parse(log);
+  const start = constants.logEventTypes.URL_REQUEST_START_JOB;
+  const byPage = ({ type, params }) => type === start && /^http/.test(params?.initiator ?? "");
+  return events.filter(byPage).map(({ params }) => params.url);
+}
+
+for await (const line of readline.createInterface({ input: process.stdin })) {
+  const { do: name, ...given } = JSON.parse(line);
+  let answer;
+  try {
+    answer = { value: (await commands[name](given)) ?? null };
+  } catch (error) {
+    answer = { error: `${name}: ${error.message}` };
+  }
+  process.stdout.write(`${JSON.stringify(answer)}\n`);
+}
+await Promise.allSettled([...browsers.values()].map((context) => context.close()));
+for (const directory of directories) rmSync(directory, { recursive: true, force: true });

@@ -1,0 +1,145 @@
+// The jobs that this page has seen: in answers, in streams that the user started, in streams of its own.
+// Kept for as long as the browser tab lives, so that a reload goes on after the last event.
+import type { ExecutionResult } from "graphql";
+import { useSyncExternalStore } from "react";
+
+export interface Line {
+  seq: number;
+  type: string;
+  at: string;
+  text: string;
+  percent: number | null;
+}
+
+export type Watch = "seen" | "live" | "ended" | "broken";
+
+export interface Job {
+  id: string;
+  title: string;
+  status: string;
+  progress: number;
+  count: string;
+  lastSeq: number;
+  lines: Line[];
+  watch: Watch;
+  problem: string;
+}
+
+type Fields = Record<string, unknown>;
+
+const storageKey = "holdfast:jobs";
+const keptJobs = 20;
+const keptLines = 500;
+const terminal = new Set(["COMPLETED", "FAILED", "CANCELLED"]);
+
+let jobs: readonly Job[] = load();
+const listeners = new Set<() => void>();
+
+function load(): readonly Job[] {
+  try {
+    return JSON.parse(sessionStorage.getItem(storageKey) ?? "[]") as Job[];
+  } catch {
+    return [];
+  }
+}
+
+function save(next: readonly Job[]): void {
+  jobs = next.slice(0, keptJobs);
+  try {
+    sessionStorage.setItem(storageKey, JSON.stringify(jobs));
+  } catch {
+    // A full storage costs the memory over a reload, nothing else.
+  }
+  for (const listener of listeners) listener();
+}
+
+export const allJobs = () => jobs;
+export const findJob = (id: string) => jobs.find((job) => job.id === id);
+export const isOver = (job: Job) => terminal.has(job.status);
+
+export function useJobs(): readonly Job[] {
+  return useSyncExternalStore((listener) => {
+    listeners.add(listener);
+    return () => listeners.delete(listener);
+  }, allJobs);
+}
+
+/** Changes a job, and lists it first where it is new. */
+export function put(id: string, change: Partial<Job>): void {
+  if (findJob(id)) {
+    save(jobs.map((job) => (job.id === id ? { ...job, ...change } : job)));
+    return;
+  }
+  const fresh: Job = {
+    id, title: "", status: "", progress: 0, count: "", lastSeq: 0, lines: [], watch: "seen", problem: "",
+  };
+  save([{ ...fresh, ...change }, ...jobs]);
+}
+
+export function forget(id: string): void {
+  save(jobs.filter((job) => job.id !== id));
+}
+
+const isFields = (value: unknown): value is Fields => typeof value === "object" && value !== null;
+const text = (value: unknown) => (typeof value === "string" ? value : "");
+
+function factsOf(source: Fields): Partial<Job> {
+  const facts: Partial<Job> = {};
+  if (source.status) facts.status = text(source.status);
+  if (typeof source.progress === "number") facts.progress = source.progress;
+  if (typeof source.done === "number" && typeof source.total === "number") {
+    facts.count = `${source.done.toLocaleString("en")} of ${source.total.toLocaleString("en")}`;
+  }
+  const title = [text(source.kind), text(source.subjectLabel)].filter(Boolean).join(" · ");
+  if (title) facts.title = title;
+  return facts;
+}
+
+// A STATUS or SNAPSHOT is about the status; the others say in words what is going on.
+function wordsOf(event: Fields): string {
+  const words = isFields(event.log) ? text(event.log.message) : text(event.message) || text(event.step);
+  const isAboutStatus = event.type === "STATUS" || event.type === "SNAPSHOT";
+  return isAboutStatus ? [text(event.status), words].filter(Boolean).join(" · ") : words;
+}
+
+function lineOf(event: Fields, seq: number): Line {
+  return {
+    seq,
+    type: text(event.type),
+    at: text(event.at),
+    text: wordsOf(event),
+    percent: typeof event.progress === "number" ? event.progress : null,
+  };
+}
+
+/** Takes note of an event of jobProgress. What was seen before (a stream that connected again) is left out. */
+export function recordEvent(result: ExecutionResult, variables: Record<string, unknown> = {}): void {
+  for (const event of Object.values(result.data ?? {})) {
+    if (!isFields(event) || typeof event.seq !== "number") continue;
+    const source = isFields(event.job) ? event.job : {};
+    const id = text(source.id) || text(variables.jobId);
+    if (!id) continue;
+    const known = findJob(id);
+    const isSnapshot = event.type === "SNAPSHOT";
+    if (known && event.seq <= known.lastSeq && !isSnapshot) continue;
+    const { title } = factsOf(source);
+    const change: Partial<Job> = { ...factsOf(event), ...(title ? { title } : {}) };
+    if (isSnapshot && known && event.seq < known.lastSeq) delete change.progress;
+    change.lines = [...(known?.lines ?? []), lineOf(event, event.seq)].slice(-keptLines);
+    change.lastSeq = Math.max(event.seq, known?.lastSeq ?? 0);
+    put(id, change);
+  }
+}
+
+/** Finds jobs in the answer of a query or mutation: `job`, `publishJob` and their like, with an id. */
+export function recordAnswer(result: ExecutionResult): void {
+  const visit = (value: unknown, key: string): void => {
+    if (Array.isArray(value)) {
+      for (const item of value) visit(item, key);
+    } else if (isFields(value)) {
+      if (/^(job|\w+Job)$/.test(key) && typeof value.id === "string") put(value.id, factsOf(value));
+      for (const [name, child] of Object.entries(value)) visit(child, name);
+    }
+  };
+  visit(result.data, "");
+}

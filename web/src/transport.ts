@@ -1,0 +1,123 @@
+// How operations reach the server: queries and mutations by POST, subscriptions by WebSocket or by SSE.
+import type { Fetcher, FetcherParams } from "@graphiql/toolkit";
+import { getOperationAST, parse, type ExecutionResult } from "graphql";
+import { createClient as createSse } from "graphql-sse";
+import { createClient as createWs } from "graphql-ws";
+
+import { recordAnswer, recordEvent } from "./jobs/store";
+import { token, transport } from "./settings";
+
+const endpoint = new URL("/graphql", location.href).href;
+
+type Headers = Record<string, string>;
+export interface Request {
+  query: string;
+  variables?: Record<string, unknown>;
+  operationName?: string;
+}
+export interface Sink {
+  next(result: ExecutionResult): void;
+  error(error: Error): void;
+  complete(): void;
+}
+
+function authorization(): Headers {
+  return token.get() ? { Authorization: `Bearer ${token.get()}` } : {};
+}
+
+export async function post(request: Request, headers: Headers = {}): Promise<ExecutionResult> {
+  const response = await fetch(endpoint, {
+    method: "POST",
+    headers: {
+      "Content-Type": "application/json",
+      Accept: "application/graphql-response+json, application/json;q=0.9",
+      ...authorization(),
+      ...headers,
+    },
+    body: JSON.stringify(request),
+  });
+  const text = await response.text();
+  try {
+    return JSON.parse(text) as ExecutionResult;
+  } catch {
+    throw new Error(`The server answered ${response.status} ${response.statusText}: ${text.slice(0, 500)}`);
+  }
+}
+
+// One client for each stream: a shared socket would keep the token that it was opened with.
+function openWebSocket(request: Request, headers: Headers, sink: Sink): () => void {
+  const client = createWs({
+    url: endpoint.replace(/^http/, "ws"),
+    connectionParams: { ...authorization(), ...headers },
+  });
+  return client.subscribe(request, asSink(sink));
+}
+
+function openSse(request: Request, headers: Headers, sink: Sink): () => void {
+  const client = createSse({ url: endpoint, headers: { ...authorization(), ...headers } });
+  return client.subscribe(request, asSink(sink));
+}
+
+// Both libraries say what went wrong in several shapes: errors of GraphQL, a CloseEvent, or an Error.
+function asSink(sink: Sink) {
+  return {
+    next: (result: unknown) => sink.next(result as ExecutionResult),
+    complete: () => sink.complete(),
+    error(error: unknown) {
+      if (Array.isArray(error)) {
+        sink.next({ errors: error } as ExecutionResult);
+        sink.complete();
+      } else if (error instanceof CloseEvent) {
+        sink.error(new Error(`The connection was closed: ${error.code} ${error.reason}`.trim()));
+      } else {
+        sink.error(error instanceof Error ? error : new Error(String(error)));
+      }
+    },
+  };
+}
+
+/** Starts a subscription over the transport that is switched on; returns what ends it. */
+export function stream(request: Request, headers: Headers, sink: Sink): () => void {
+  return transport.get() === "sse" ? openSse(request, headers, sink) : openWebSocket(request, headers, sink);
+}
+
+interface Prepared {
+  request: Request;
+  isSubscription: boolean;
+}
+
+// GraphiQL learns the name of the operation a moment after its text: just after a change of tabs it is still that of
+// the tab before. So a name that the document does not have is left out.
+function prepare({ query, variables, operationName }: FetcherParams): Prepared {
+  const request: Request = { query };
+  if (variables) request.variables = variables as Record<string, unknown>;
+  let operation;
+  try {
+    const document = parse(query);
+    operation = getOperationAST(document, operationName) ?? getOperationAST(document);
+    operationName = operation?.name?.value ?? operationName;
+  } catch {
+    // Not a document: the server says what is wrong with it.
+  }
+  if (operationName) request.operationName = operationName;
+  return { request, isSubscription: operation?.operation === "subscription" };
+}
+
+export const fetcher: Fetcher = async (params, options) => {
+  const { request, isSubscription } = prepare(params);
+  const headers = (options?.headers ?? {}) as Headers;
+  if (!isSubscription) {
+    const answer = await post(request, headers);
+    recordAnswer(answer);
+    return answer;
+  }
+  return {
+    subscribe(sink: Sink) {
+      const next = (result: ExecutionResult) => {
+        recordEvent(result, request.variables);
+        sink.next(result);
+      };
+      return { unsubscribe: stream(request, headers, { ...sink, next }) };
+    },
+  } as unknown as ReturnType<Fetcher>;
+};
