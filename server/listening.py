@@ -3,10 +3,12 @@
 import errno
 import socket
 
+from server.problems import SetupError
+
 BACKLOG = 2048
 
 
-class PortError(Exception):
+class PortError(SetupError):
     """The address cannot be listened on. The message says why and what to set instead."""
 
 

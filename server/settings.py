@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from server.problems import SetupError
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 # A value of a setting so named is never shown, not even where it is wrong; of a URL, all but its password.
 SECRET_WORDS = ("key", "secret", "password", "token")
@@ -35,7 +37,7 @@ class HomeSettings(BaseSettings):
     data: Path = Field(default=CHECKOUT / ".holdfast", description="a directory, made where it does not exist")
 
 
-class WrongSettingError(Exception):
+class WrongSettingError(SetupError):
     """A setting does not fit. The message names it, says its value and what would be right."""
 
 

@@ -176,7 +176,7 @@ class Postgres:
         settings = SETTINGS if self.durable else SETTINGS | THROW_AWAY
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return Program(
-            name="PostgreSQL",
+            name="postgres",
             command=[str(binaries() / "postgres"), "-D", str(self.data), "-k", str(self.sockets), *options],
             environment=clean_environment(),
             directory=self.data,

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from server.problems import SetupError
+
 LAUNCHER = Path(__file__).with_name("launch.py")
 HAS_PARENT_DEATH_SIGNAL = sys.platform == "linux"
 POLL_SECONDS = 0.005
 
 
-class ServerFailedError(Exception):
+class ServerFailedError(SetupError):
     """A server did not start, or did not become ready in time. The message says what its log said."""
 
 
@@ -175,6 +177,16 @@ def _arguments_from_proc(pid: int) -> list[str] | None:
     if state in {"Z", "X"}:
         return None
     return [part.decode(errors="replace") for part in command.split(b"\0") if part]
+
+
+def processes_with(argument: str) -> list[int]:
+    """The living processes that were started with this argument, ourselves left out."""
+    if Path("/proc/self/stat").exists():
+        pids = [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
+    else:
+        answer = subprocess.run(["/bin/ps", "-axo", "pid="], capture_output=True, text=True, check=False)
+        pids = [int(line) for line in answer.stdout.split()]
+    return [pid for pid in pids if pid != os.getpid() and argument in (arguments_of(pid) or [])]
 
 
 def working_in(directory: Path) -> Iterator[int]:

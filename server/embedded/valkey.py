@@ -99,7 +99,7 @@ class Valkey:
             "daemonize": "no",
         }
         return Program(
-            name="Valkey",
+            name="valkey",
             command=[str(binary()), *(part for name, value in options.items() for part in (f"--{name}", value))],
             environment=clean_environment(),
             directory=self.data,

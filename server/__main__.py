@@ -1,0 +1,51 @@
+"""`python -m server …`: every command of the project.
+
+Each command is a module of its own in server/commands and is loaded only when it is asked for: `up` supervises for
+days and should not carry the whole application with it, and a command starts twice as fast.
+"""
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from server.problems import SetupError
+
+COMMANDS = ("up", "serve", "worker", "migrate", "demo", "token", "schema", "doctor")
+HIDDEN = ("prepare",)
+WRONG_SETUP = 2
+
+
+class LoadedOnDemand(TyperGroup):
+    """A group whose commands are the functions of the same name in server/commands."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the signature is typer's
+        """In the order in which a newcomer needs them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - the signature is typer's
+        """Load one command; None where there is no such command."""
+        if cmd_name not in (*COMMANDS, *HIDDEN):
+            return None
+        one = typer.Typer(add_completion=False)
+        one.command(cmd_name)(getattr(import_module(f"server.commands.{cmd_name}"), cmd_name))
+        return get_command(one)
+
+
+app = typer.Typer(cls=LoadedOnDemand, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def main() -> None:
+    """Holdfast: one GraphQL server for work that takes time."""
+
+
+if __name__ == "__main__":
+    try:
+        app(prog_name="python -m server")
+    except SetupError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(WRONG_SETUP)

@@ -1,0 +1,24 @@
+"""`doctor`: what is wrong with a deployment, and what to do."""
+
+import asyncio
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from db.settings import DatabaseSettings, RedisSettings
+from server.doctor import State, examine
+from server.settings import ServerSettings, load
+
+COLOURS = {State.WELL: "green", State.DOUBTFUL: "yellow", State.WRONG: "red"}
+
+
+def doctor() -> None:
+    """Examine the deployment that the settings describe. Ends with 1 where something is wrong."""
+    load(ServerSettings)
+    findings = asyncio.run(examine(load(DatabaseSettings), load(RedisSettings)))
+    table = Table("", "what", "found", "what to do", box=None, header_style="dim")
+    for one in findings:
+        table.add_row(f"[{COLOURS[one.state]}]{one.state}[/]", one.subject, one.found, one.advice)
+    Console(soft_wrap=True, highlight=False).print(table)
+    raise typer.Exit(1 if any(one.state is State.WRONG for one in findings) else 0)

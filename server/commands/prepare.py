@@ -1,0 +1,33 @@
+"""`prepare` (for `up` only): check and migrate the database, load the demo data, leave its tokens in a file."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from db.session import Database
+from db.settings import DatabaseSettings, RedisSettings
+from server.demo import load_demo
+from server.doctor import refuse_old_database
+from server.home import write_private
+from server.migrations import upgrade
+from server.settings import load
+
+
+def prepare(tokens: Annotated[Path, typer.Option(help="Where to leave the demo people's tokens.")]) -> None:
+    """Bring the database to where the server and a worker can use it."""
+    settings = load(DatabaseSettings)
+    load(RedisSettings)
+    asyncio.run(_prepare(settings, tokens))
+
+
+async def _prepare(settings: DatabaseSettings, tokens: Path) -> None:
+    await refuse_old_database(settings)
+    await upgrade(settings.sqlalchemy_url)
+    database = await Database.open(settings)
+    try:
+        write_private(tokens, json.dumps(await load_demo(database), indent=2))
+    finally:
+        await database.close()
