@@ -1,0 +1,54 @@
+"""The work that changes of classes leave to the domains above: plans and rescoping want to know of them.
+
+None of these carries a list of members: who was concerned is read when the job runs, by the change that concerned
+them, so a class of 10,000 costs what a class of one costs, and whoever has left again meanwhile is left out.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+from uuid import UUID
+
+from db.ledger.jobs import Work
+
+
+@dataclass(frozen=True)
+class ClassWork(Work):
+    """What they share: one at a time for each class, so that joining and leaving are worked off in their order."""
+
+    class_id: UUID
+
+    def concurrency_key(self) -> str | None:
+        """The class."""
+        return f"class:{self.class_id}"
+
+
+@dataclass(frozen=True)
+class MembersAdded(ClassWork):
+    """Learners became active in a class. `from_class_id`: they moved here from that class of the same course."""
+
+    kind: ClassVar[str] = "class.members_added"
+    change_id: UUID
+    from_class_id: UUID | None = None
+
+
+@dataclass(frozen=True)
+class MembersDropped(ClassWork):
+    """Learners who were active in a class left it."""
+
+    kind: ClassVar[str] = "class.members_dropped"
+    change_id: UUID
+
+
+@dataclass(frozen=True)
+class CourseAssigned(ClassWork):
+    """A class got a course, or another one than before."""
+
+    kind: ClassVar[str] = "class.course_assigned"
+    course_id: UUID
+
+
+@dataclass(frozen=True)
+class RescopeEnabled(ClassWork):
+    """A class that has a course had its rescoping switched on."""
+
+    kind: ClassVar[str] = "class.rescope_enabled"
