@@ -9,7 +9,6 @@ from db.ledger.commands.asking import (
     request_cancel,
 )
 from db.ledger.commands.fleet import Answer, WorkerCard, beat, keep_house, retire, standing
-from db.ledger.commands.remembering import keep_outcome, reserve_key
 from db.ledger.commands.running import Claimed, Ending, Line, Ticket, claim, end_attempts, hold, note
 from db.ledger.commands.sweeping import Stranded, deaf, dispatch, lost, overdue, promote, recall, room
 
@@ -33,14 +32,12 @@ __all__ = [
     "enqueue_again",
     "hold",
     "keep_house",
-    "keep_outcome",
     "lost",
     "note",
     "overdue",
     "promote",
     "recall",
     "request_cancel",
-    "reserve_key",
     "retire",
     "room",
     "standing",
