@@ -1,0 +1,38 @@
+"""The work that plans ask for."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+from uuid import UUID
+
+from db.ledger.jobs import Work
+
+
+@dataclass(frozen=True)
+class PublishPlan(Work):
+    """Make every learner's task of one generation, then let it go live. A newer generation supersedes it.
+
+    `keeps_tasks`: the plan was open when this was asked for, so tasks stay and only missing ones are made.
+    """
+
+    kind: ClassVar[str] = "plan.publish"
+    timeout_seconds: ClassVar[int] = 3600
+
+    plan_id: UUID
+    generation: int
+    keeps_tasks: bool
+
+
+@dataclass(frozen=True)
+class SweepPlan(Work):
+    """Delete the tasks of generations that are not live, in batches."""
+
+    kind: ClassVar[str] = "plan.sweep"
+    queue: ClassVar[str] = "default"
+    priority: ClassVar[int] = 8
+    timeout_seconds: ClassVar[int] = 3600
+
+    plan_id: UUID
+
+    def unique_key(self) -> str | None:
+        """One sweep for each plan is enough."""
+        return str(self.plan_id)

@@ -1,0 +1,1 @@
+"""Tasks: one person's or one team's piece of work, in trees."""
