@@ -1,0 +1,81 @@
+# Two commands matter: `make up` starts everything on this machine, `make test` runs everything that CI runs.
+# Both need only make and Python ≥ 3.11 with venv and pip; the rest is installed into .venv from locked files.
+
+PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$name -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
+BIN := .venv/bin
+# The stamp is named after what is installed: another branch with other pins installs again, and back does too.
+PINS := $(shell cat requirements/*.txt | cksum | tr ' ' -)
+INSTALLED := .venv/installed-$(PINS)
+WORKERS ?= auto
+PYTEST ?= $(BIN)/pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal
+
+.DEFAULT_GOAL := help
+.PHONY: help up test check format lint types imports schema-check web bench soak schema lock clean
+
+help:
+	@echo 'make up      start everything on this machine and print where'
+	@echo 'make test    everything that CI runs'
+	@echo 'make check   format, lint, types, imports'
+	@echo 'make schema  write schema.graphql anew'
+	@echo 'make bench   measure           make soak   repeat the races'
+	@echo 'make lock    pin the dependencies anew'
+
+up: $(INSTALLED)
+	@web/build.sh || echo 'GraphiQL could not be built; everything else works. Build it later with web/build.sh (it needs Node ≥ 22 and the npm registry).'
+	@exec $(BIN)/python -m server up
+
+test: check schema-check web
+	$(PYTEST)
+
+check: lint types imports
+
+lint: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+imports: $(INSTALLED)
+	$(BIN)/lint-imports
+
+format: $(INSTALLED)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+schema-check: $(INSTALLED)
+	$(BIN)/python -m server schema --check
+
+schema: $(INSTALLED)
+	$(BIN)/python -m server schema
+
+# GraphiQL, and the npm clients that the tests drive.
+web: $(INSTALLED)
+	web/build.sh --packages
+	web/build.sh
+
+bench: $(INSTALLED)
+	$(BIN)/python -m bench
+
+# The tests of races and faults, over and over: make soak ROUNDS=100
+ROUNDS ?= 20
+soak: $(INSTALLED)
+	for round in $$(seq $(ROUNDS)); do $(PYTEST) -q tests/races tests/faults || exit 1; done
+
+lock: $(INSTALLED)
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements/base.txt $(LOCK)
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group dev -c requirements/base.txt -o requirements/dev.txt $(LOCK)
+	echo 'uv' | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate - -o requirements/uv.txt $(LOCK)
+
+clean:
+	rm -rf .venv .holdfast .mypy_cache .ruff_cache .pytest_cache .import_linter_cache web/node_modules server/static
+
+# uv installs many times faster than pip; pip is only there to install uv, whose pin has a hash like all others.
+$(INSTALLED):
+	@test -n '$(PYTHON)' || { echo 'Python 3.11 or newer with its venv module is needed (Debian: apt install python3-venv). Set PYTHON=/path/to/python3 where it is not on the PATH.'; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo 'Installing what requirements/ pins …'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	@rm -f .venv/installed-* && touch $@
