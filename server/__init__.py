@@ -1,0 +1,1 @@
+"""The edge: HTTP, the environment, who asks, how much they may ask, and the processes that run it all."""

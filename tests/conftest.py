@@ -8,14 +8,12 @@ from typing import Any
 import pytest
 import redis
 
+from db.feed import Feed
 from db.session import Database
 from db.settings import DatabaseSettings, RedisSettings
 from tests.support.servers import Servers, postgres_for_run, valkey_for_worker
 
-try:  # until db/feed.py is there
-    from db.feed import Feed
-except ImportError:
-    Feed = None
+pytest_plugins = ["tests.support.no_skips"]
 
 OPEN = pytest.StashKey[ExitStack]()
 DIRECTORY = pytest.StashKey[Path]()
@@ -68,9 +66,6 @@ def redis_url(servers: Servers) -> str:
 @pytest.fixture
 async def feed(redis_url: str) -> AsyncIterator[Feed]:
     """The carrier of hints, on the test's own Valkey."""
-    if Feed is None:
-        yield None
-        return
     feed = Feed.open(RedisSettings(url=redis_url))
     yield feed
     await feed.close()
