@@ -3,9 +3,9 @@
 import uuid
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
-from sqlalchemy import BigInteger, MetaData, Text, Uuid, func
+from sqlalchemy import BigInteger, MetaData, Table, Text, Uuid, func
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, MappedColumn, mapped_column
 
@@ -46,3 +46,8 @@ def one_of(column: str, enum: type[StrEnum]) -> str:
     """The CHECK that holds a status column to its values: `CheckConstraint(one_of("state", State), name="state")`."""
     values = ", ".join(f"'{member.value}'" for member in enum)
     return f"{column} IN ({values})"
+
+
+def table_of(model: type[DeclarativeBase]) -> Table:
+    """A model's table, for Core statements."""
+    return cast("Table", model.__table__)

@@ -52,9 +52,9 @@ class Viewer:
         return (self.is_admin, self.is_editor)
 
     @property
-    def parameters(self) -> dict[str, UUID]:
+    def parameters(self) -> dict[str, UUID | bool]:
         """The values that access rules bind."""
-        return {"viewer_id": self.user_id}
+        return {"viewer_id": self.user_id, "viewer_is_editor": self.is_editor}
 
     @property
     def is_admin(self) -> bool:
