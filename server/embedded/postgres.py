@@ -45,10 +45,10 @@ SETTINGS = {
     "jit": "off",
     "cluster_name": "holdfast",
 }
-# For tests only: what a crash of the machine would lose is thrown away at the end of the run anyway.
+# For tests only: a kill of the server loses nothing here either, and what a crash of the machine would lose is
+# thrown away at the end of the run anyway.
 THROW_AWAY = {
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     "wal_level": "minimal",
     "max_wal_senders": "0",
