@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast
 
 import asyncpg
 import orjson
-from sqlalchemy import event
+from sqlalchemy import CursorResult, Executable, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -45,6 +45,11 @@ class Tx(AsyncSession):
     def hint(self, *topics: str) -> None:
         """Have these topics published after the commit; each once, however often it is named."""
         self.hints.update(dict.fromkeys(topics))
+
+    async def affect(self, statement: Executable, values: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> int:
+        """Execute a statement that writes, and say how many rows it wrote."""
+        result = cast("CursorResult[Any]", await self.execute(statement, values))
+        return result.rowcount
 
     async def insert(self, *rows: DeclarativeBase) -> None:
         """Write new rows now, so that what Postgres makes (keys, defaults) can be read from them."""

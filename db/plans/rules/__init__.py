@@ -21,6 +21,7 @@ from db.plans.rules.states import (
     available_actions,
     is_open,
     locked_fields,
+    plan_topic,
     settled_state,
 )
 
@@ -48,5 +49,6 @@ __all__ = [
     "make_steps",
     "needs_steps",
     "page_keys",
+    "plan_topic",
     "settled_state",
 ]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from uuid import UUID
 
 from db.machine import Machine
 
@@ -109,3 +110,8 @@ def settled_state(*, before: PlanState, was_published: bool, was_cancelled: bool
     if was_cancelled:
         return before if before is not PlanState.PUBLISHING else PlanState.DRAFT
     return PlanState.PUBLISH_FAILED
+
+
+def plan_topic(plan_id: UUID) -> str:
+    """The topic of hints about a plan: "look at it again"."""
+    return f"plan.{plan_id}"

@@ -1,0 +1,214 @@
+"""Publishing: the tasks of a generation are made in batches, unseen, and go live together in one short transaction.
+
+Nothing waits for older publications and nothing is deleted before the new tasks are there. Every step checks that its
+generation is still the newest; only the last one, under the plan's lock, decides.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from db.errors import Code, refuse
+from db.ledger.commands import enqueue
+from db.plans.commands import statements as sql
+from db.plans.jobs import PublishPlan, SweepPlan
+from db.plans.rules import (
+    Content,
+    Item,
+    PlanState,
+    PlanType,
+    Step,
+    dynamic_count,
+    make_steps,
+    needs_steps,
+    page_keys,
+    plan_topic,
+)
+from db.session import Tx
+
+MOST_LEARNERS_A_BATCH = 5_000
+LEAST_LEARNERS_A_BATCH = 50
+# Even a small class is made in steps, so that whoever watches sees it grow.
+BATCHES_AT_LEAST = 12
+NAMED_LEARNERS = 100
+SWEPT_A_BATCH = 5_000
+
+
+class Superseded(Exception):
+    """A newer request has taken this one's place, or the plan was withdrawn: there is nothing left to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A range of learners by their keys: after `after`, up to `until`; None where it has no such end."""
+
+    after: UUID | None
+    until: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What is to be made. `generation` is the one that the tasks belong to: a new one, or the live one that grows."""
+
+    plan_id: UUID
+    course_id: UUID
+    type: PlanType
+    title: str
+    generation: int
+    learners: int
+    batches: Sequence[Batch]
+    picked: Sequence[int]
+    picks: int
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What every statement binds."""
+        return {"plan_id": self.plan_id, "course_id": self.course_id, "generation": self.generation}
+
+
+async def begin(tx: Tx, *, work: PublishPlan) -> Publication:
+    """Write the steps of the generation, count its learners and divide them into batches.
+
+    Raises Superseded; Refused (EMPTY_TASKS, with the learners) where a learner would have nothing to do.
+    """
+    plan = await _newest(tx, work)
+    steps = await _steps(tx, plan)
+    if not work.keeps_tasks:
+        await _write_steps(tx, plan.id, work.generation, steps)
+    values = {"plan_id": plan.id, "course_id": plan.course_id}
+    learners = (await tx.execute(sql.COUNT_AUDIENCE, values)).scalar_one()
+    if not steps and needs_steps(plan.type) and learners:
+        raise await _nothing_to_do(tx, values, learners)
+    size = min(MOST_LEARNERS_A_BATCH, max(LEAST_LEARNERS_A_BATCH, -(-learners // BATCHES_AT_LEAST)))
+    ends = (await tx.scalars(sql.BATCH_ENDS, {**values, "size": size})).all() if learners > size else []
+    return Publication(
+        plan_id=plan.id,
+        course_id=plan.course_id,
+        type=PlanType(plan.type),
+        title=plan.title,
+        generation=plan.live_generation if work.keeps_tasks else work.generation,
+        learners=learners,
+        batches=[Batch(after, until) for after, until in zip([None, *ends], [*ends, None], strict=True)],
+        picked=[position for position, step in enumerate(steps) if step.is_dynamic],
+        picks=dynamic_count(plan.settings),
+    )
+
+
+async def make_batch(
+    tx: Tx, *, work: PublishPlan, publication: Publication, batch: Batch, actor_id: UUID | None, now: datetime
+) -> int:
+    """Make the tasks of a range of learners that have none in this generation; how many were made.
+
+    Where tasks are kept, those that exist get the plan's title and dates. Raises Superseded.
+    """
+    if work.keeps_tasks:
+        # These rows are seen at once, so a newer request must wait for them or be seen by them.
+        await tx.execute(sql.SHARE_PLAN, {"plan_id": work.plan_id})
+    await _newest(tx, work)
+    values = {
+        **publication.values,
+        "after": batch.after,
+        "until": batch.until,
+        "type_name": publication.type.value.lower(),
+        "title": publication.title,
+        "actor_id": actor_id,
+        "now": now,
+        "picked": list(publication.picked),
+        "picks": publication.picks,
+    }
+    if work.keeps_tasks:
+        await tx.execute(sql.REFRESH_TASKS, values)
+    return await tx.affect(sql.MAKE_PICKED if publication.picks else sql.MAKE_TASKS, values)
+
+
+async def go_live(tx: Tx, *, work: PublishPlan, publication: Publication, now: datetime) -> dict[str, int]:
+    """Let learners see the generation, all of it at once, and stamp the plan. The job's result.
+
+    Tasks that were touched keep their ids: they take the place of their untouched successors. Raises Superseded.
+    """
+    plan = (await tx.execute(sql.LOCK_PLAN, {"plan_id": work.plan_id})).one_or_none()
+    _check_newest(plan, work)
+    assert plan is not None  # noqa: S101 - the check has raised
+    values = {**publication.values, "now": now, "live": plan.live_generation, "title": publication.title}
+    kept = 0
+    if not work.keeps_tasks and plan.live_generation:
+        kept = await _carry(tx, values)
+    total = (await tx.execute(sql.COUNT_LIVE, values)).one()
+    await tx.execute(
+        sql.GO_LIVE, {**values, "opens_at": total.opens_at or plan.first_opens_at, "state": PlanState.PUBLISHED}
+    )
+    if not work.keeps_tasks and plan.live_generation:
+        await enqueue(tx, work=SweepPlan(plan_id=work.plan_id), actor_id=None)
+    tx.hint(plan_topic(work.plan_id))
+    return {"learners": publication.learners, "tasks_created": total.tasks - kept, "tasks_kept": kept}
+
+
+async def sweep(tx: Tx, *, plan_id: UUID) -> int:
+    """Delete one batch of tasks of generations that are over; how many. Then their steps that nobody completed."""
+    values = {"plan_id": plan_id, "size": SWEPT_A_BATCH}
+    deleted = await tx.affect(sql.SWEEP_TASKS, values)
+    if deleted == 0:
+        await tx.execute(sql.SWEEP_STEPS, values)
+    return deleted
+
+
+# ------------------------------------------------------------------------------------------------- inside
+
+
+async def _newest(tx: Tx, work: PublishPlan) -> Row[Any]:
+    plan = (await tx.execute(sql.READ_PLAN, {"plan_id": work.plan_id})).one_or_none()
+    _check_newest(plan, work)
+    assert plan is not None  # noqa: S101 - the check has raised
+    return plan
+
+
+def _check_newest(plan: Row[Any] | None, work: PublishPlan) -> None:
+    if plan is None or plan.publish_generation != work.generation or plan.state != PlanState.PUBLISHING:
+        raise Superseded
+
+
+async def _steps(tx: Tx, plan: Row[Any]) -> list[Step]:
+    rows = await tx.execute(sql.ITEMS, {"course_id": plan.course_id, "ids": page_keys(plan.settings)})
+    items = {row.id: Item(row.id, row.title) for row in rows}
+    assessments: list[Item] = []
+    if dynamic_count(plan.settings):
+        rows = await tx.execute(sql.ASSESSMENTS, {"course_id": plan.course_id})
+        assessments = [Item(row.id, row.title, is_assessment=True) for row in rows]
+    return make_steps(PlanType(plan.type), plan.settings, Content(items, assessments))
+
+
+async def _write_steps(tx: Tx, plan_id: UUID, generation: int, steps: Sequence[Step]) -> None:
+    if not steps:
+        return
+    rows = [
+        {
+            "plan_id": plan_id,
+            "generation": generation,
+            "position": position,
+            "key": step.key,
+            "kind": step.kind,
+            "title": step.title,
+            "content": step.content,
+            "is_dynamic": step.is_dynamic,
+        }
+        for position, step in enumerate(steps)
+    ]
+    await tx.execute(text(sql.WRITE_STEP).bindparams(bindparam("content", type_=JSONB)), rows)
+
+
+async def _nothing_to_do(tx: Tx, values: dict[str, Any], learners: int) -> Exception:
+    rows = await tx.execute(sql.NAME_AUDIENCE, {**values, "size": NAMED_LEARNERS})
+    named = [{"id": str(row.id), "name": row.name} for row in rows]
+    message = f"{learners} learners would have nothing to do: the course no longer has what this plan is made of."
+    return refuse(Code.EMPTY_TASKS, message, learners=named, count=learners)
+
+
+async def _carry(tx: Tx, values: dict[str, Any]) -> int:
+    kept = await tx.affect(sql.CARRY_TOUCHED, values)
+    await tx.execute(sql.CANCEL_UNTARGETED, values)
+    return kept

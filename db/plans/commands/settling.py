@@ -1,0 +1,44 @@
+"""What becomes of a plan whose publication ended without going live, or is tried again by a person."""
+
+from uuid import UUID
+
+from sqlalchemy import select
+
+from db.errors import Code, refuse
+from db.plans.models import Plan
+from db.plans.rules import PlanState, plan_topic, settled_state
+from db.session import Tx
+
+
+async def lock_plan(tx: Tx, plan_id: UUID) -> None:
+    """Lock a plan before the job that works on it: the order that every command keeps."""
+    await tx.execute(select(Plan.id).where(Plan.id == plan_id).with_for_update(key_share=True))
+
+
+async def settle_publication(tx: Tx, *, plan_id: UUID, job_id: UUID, was_cancelled: bool) -> None:
+    """Take a plan out of PUBLISHING after its newest job ended; jobs that are not its newest change nothing."""
+    plan = await tx.get(Plan, plan_id, with_for_update={"key_share": True}, populate_existing=True)
+    if plan is None or plan.publish_job_id != job_id or plan.state is not PlanState.PUBLISHING:
+        return
+    before = plan.state_before_publish or PlanState.DRAFT
+    was_published = plan.first_published_at is not None
+    plan.state = settled_state(before=before, was_published=was_published, was_cancelled=was_cancelled)
+    plan.state_before_publish = None
+    tx.hint(plan_topic(plan_id))
+    await tx.flush()
+
+
+async def follow_retry(tx: Tx, *, plan_id: UUID, old_job_id: UUID, new_job_id: UUID) -> None:
+    """Make the new job the plan's newest, and the plan PUBLISHING again.
+
+    Raises Refused (JOB_NOT_RETRYABLE) where a newer publication has taken the old job's place.
+    """
+    plan = await tx.get(Plan, plan_id, with_for_update={"key_share": True}, populate_existing=True)
+    if plan is None or plan.publish_job_id != old_job_id or plan.state is PlanState.WITHDRAWN:
+        message = "The plan has gone on since: publish it as it is now."
+        raise refuse(Code.JOB_NOT_RETRYABLE, message, "jobId")
+    plan.publish_job_id = new_job_id
+    plan.state_before_publish = plan.state
+    plan.state = PlanState.PUBLISHING
+    tx.hint(plan_topic(plan_id))
+    await tx.flush()

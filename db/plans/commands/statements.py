@@ -1,0 +1,188 @@
+"""The statements of publishing: set-based, so that a learner costs a row and never a round trip."""
+
+from sqlalchemy import text
+
+# Who gets the plan, and when: a learner's own dates win over those of their class, and these over the course's.
+# Of two classes of one rank the later due date wins.
+_REACHED = """
+    SELECT e.user_id, p.opens_at, p.due_at, p.closes_at, 0 AS rank
+    FROM tasking_plans p
+    JOIN enrollments e ON e.user_id = p.user_id AND e.status = 'ACTIVE'
+    JOIN classes k ON k.id = e.class_id AND k.course_id = :course_id AND NOT k.is_archived
+    WHERE p.plan_id = :plan_id {within}
+    UNION ALL
+    SELECT e.user_id, p.opens_at, p.due_at, p.closes_at, 1
+    FROM tasking_plans p
+    JOIN classes k ON k.id = p.class_id AND NOT k.is_archived
+    JOIN enrollments e ON e.class_id = k.id AND e.status = 'ACTIVE'
+    WHERE p.plan_id = :plan_id {within}
+    UNION ALL
+    SELECT e.user_id, p.opens_at, p.due_at, p.closes_at, 2
+    FROM tasking_plans p
+    JOIN classes k ON k.course_id = p.course_id AND NOT k.is_archived
+    JOIN enrollments e ON e.class_id = k.id AND e.status = 'ACTIVE'
+    WHERE p.plan_id = :plan_id {within}
+"""
+_EVERYBODY = _REACHED.format(within="")
+_WITHIN = _REACHED.format(
+    within="AND (CAST(:after AS uuid) IS NULL OR e.user_id > :after)"
+    " AND (CAST(:until AS uuid) IS NULL OR e.user_id <= :until)"
+)
+_LEARNERS = f"""
+    SELECT DISTINCT reached.user_id FROM ({_EVERYBODY}) reached JOIN users u ON u.id = reached.user_id AND u.is_active
+"""
+_DATED = f"""
+    SELECT DISTINCT ON (reached.user_id) reached.*
+    FROM ({_WITHIN}) reached JOIN users u ON u.id = reached.user_id AND u.is_active
+    ORDER BY reached.user_id, reached.rank, reached.due_at DESC
+"""
+
+READ_PLAN = text("SELECT * FROM plans WHERE id = :plan_id")
+SHARE_PLAN = text("SELECT FROM plans WHERE id = :plan_id FOR SHARE")
+# The strongest lock: nobody who works on a task of this plan (they share its key) does so while it goes live.
+LOCK_PLAN = text(
+    """
+    SELECT p.*, (SELECT min(t.opens_at) FROM tasking_plans t WHERE t.plan_id = p.id) AS first_opens_at
+    FROM plans p WHERE p.id = :plan_id FOR UPDATE OF p
+    """
+)
+
+COUNT_AUDIENCE = text(f"SELECT count(*) FROM ({_LEARNERS}) learners")
+BATCH_ENDS = text(
+    f"""
+    SELECT user_id FROM (
+        SELECT user_id, row_number() OVER (ORDER BY user_id) AS place, count(*) OVER () AS places
+        FROM ({_LEARNERS}) learners
+    ) numbered
+    WHERE place % :size = 0 AND place < places ORDER BY user_id
+    """
+)
+NAME_AUDIENCE = text(
+    f"""
+    SELECT u.id, u.name FROM ({_LEARNERS}) learners JOIN users u ON u.id = learners.user_id
+    ORDER BY u.name LIMIT :size
+    """
+)
+
+ITEMS = text(
+    "SELECT id, title FROM course_items WHERE course_id = :course_id AND id = ANY(:ids) AND deleted_at IS NULL"
+)
+ASSESSMENTS = text(
+    """
+    SELECT i.id, i.title FROM course_items i
+    JOIN course_lessons l ON l.id = i.lesson_id JOIN course_units u ON u.id = l.unit_id
+    WHERE i.course_id = :course_id AND i.format = 'ASSESSMENT' AND i.deleted_at IS NULL
+    ORDER BY u.position, l.position, i.position LIMIT 500
+    """
+)
+WRITE_STEP = """
+    INSERT INTO task_step_templates (plan_id, generation, position, key, kind, title, content, is_dynamic)
+    VALUES (:plan_id, :generation, :position, :key, :kind, :title, :content, :is_dynamic)
+    ON CONFLICT (plan_id, generation, position) DO NOTHING
+"""
+
+_MAKE = """
+    INSERT INTO tasks (
+        type_name, title, assignee_user_id, assigned_by_id, created_at, assigned_at,
+        plan_id, generation, opens_at, due_at, closes_at, selection
+    )
+    SELECT
+        CAST(:type_name AS text), CAST(:title AS text), dated.user_id, CAST(:actor_id AS uuid),
+        CAST(:now AS timestamptz), CAST(:now AS timestamptz),
+        CAST(:plan_id AS uuid), CAST(:generation AS integer), dated.opens_at, dated.due_at, dated.closes_at, {picked}
+    FROM ({dated}) dated {lateral}
+    ON CONFLICT (plan_id, generation, assignee_user_id) WHERE plan_id IS NOT NULL AND status <> 'CANCELLED' DO NOTHING
+"""
+MAKE_TASKS = text(_MAKE.format(dated=_DATED, picked="NULL", lateral=""))
+# A hash of learner and position decides, so that the same learner gets the same exercises whenever this is run again.
+MAKE_PICKED = text(
+    _MAKE.format(
+        dated=_DATED,
+        picked="chosen.positions",
+        lateral="""
+            CROSS JOIN LATERAL (
+                SELECT array_agg(position ORDER BY position) AS positions FROM (
+                    SELECT position FROM unnest(CAST(:picked AS smallint[])) AS pool (position)
+                    ORDER BY hashtextextended(dated.user_id::text || ':' || pool.position, 0) LIMIT :picks
+                ) best
+            ) chosen
+        """,
+    )
+)
+REFRESH_TASKS = text(
+    f"""
+    UPDATE tasks t SET
+        title = :title, opens_at = dated.opens_at, due_at = dated.due_at, closes_at = dated.closes_at,
+        version = t.version + 1
+    FROM ({_DATED}) dated
+    WHERE t.plan_id = :plan_id AND t.generation = :generation AND t.assignee_user_id = dated.user_id
+        AND t.status <> 'CANCELLED'
+        AND (t.title, t.opens_at, t.due_at, t.closes_at)
+            IS DISTINCT FROM (CAST(:title AS text), dated.opens_at, dated.due_at, dated.closes_at)
+    """
+)
+
+# Of a learner whose task was touched the untouched new one goes, and the old one takes its place with its dates.
+CARRY_TOUCHED = text(
+    """
+    WITH replaced AS (
+        DELETE FROM tasks made USING tasks kept
+        WHERE made.plan_id = :plan_id AND made.generation = :generation AND NOT made.is_touched
+            AND kept.plan_id = :plan_id AND kept.generation = :live AND kept.is_touched
+            AND kept.status <> 'CANCELLED' AND kept.assignee_user_id = made.assignee_user_id
+        RETURNING kept.id, made.opens_at, made.due_at, made.closes_at, made.selection
+    )
+    UPDATE tasks t SET
+        generation = :generation, title = :title, opens_at = replaced.opens_at, due_at = replaced.due_at,
+        closes_at = replaced.closes_at, selection = replaced.selection, version = t.version + 1
+    FROM replaced WHERE t.id = replaced.id
+    """
+)
+# One that was touched and whose learner is no longer reached stays, cancelled, where it can be seen.
+CANCEL_UNTARGETED = text(
+    """
+    WITH ended AS (
+        UPDATE tasks t SET
+            generation = :generation, version = t.version + 1,
+            closed_at = CASE WHEN t.status IN ('COMPLETED', 'CANCELLED') THEN t.closed_at ELSE :now END,
+            status = CASE WHEN t.status = 'COMPLETED' THEN t.status ELSE 'CANCELLED' END
+        FROM tasks before
+        WHERE t.plan_id = :plan_id AND t.generation = :live AND t.is_touched AND before.id = t.id
+        RETURNING t.id, before.status AS from_status, t.status AS to_status
+    )
+    INSERT INTO task_transitions (task_id, at, actor_id, from_status, to_status, reason)
+    SELECT id, :now, NULL, from_status, to_status, 'The plan no longer reaches this learner.'
+    FROM ended WHERE from_status <> to_status
+    """
+)
+
+COUNT_LIVE = text(
+    """
+    SELECT count(*) AS tasks, min(opens_at) AS opens_at FROM tasks
+    WHERE plan_id = :plan_id AND generation = :generation AND status <> 'CANCELLED'
+    """
+)
+GO_LIVE = text(
+    """
+    UPDATE plans SET
+        live_generation = :generation, live_opens_at = :opens_at, state = :state, state_before_publish = NULL,
+        first_published_at = coalesce(first_published_at, :now), last_published_at = :now
+    WHERE id = :plan_id
+    """
+)
+
+SWEEP_TASKS = text(
+    """
+    DELETE FROM tasks WHERE id IN (
+        SELECT t.id FROM tasks t JOIN plans p ON p.id = t.plan_id
+        WHERE t.plan_id = :plan_id AND t.generation < p.live_generation AND NOT t.is_touched LIMIT :size
+    )
+    """
+)
+SWEEP_STEPS = text(
+    """
+    DELETE FROM task_step_templates s USING plans p
+    WHERE p.id = s.plan_id AND s.plan_id = :plan_id AND s.generation < p.live_generation
+        AND NOT EXISTS (SELECT FROM task_step_completions c WHERE c.template_id = s.id)
+    """
+)

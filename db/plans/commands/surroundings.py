@@ -1,0 +1,122 @@
+"""What a plan's rules need to know of the world around it, read and locked in the transaction that writes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Row, text
+
+from db.accounts.rules import Viewer
+from db.courses.rules import Standing
+from db.courses.rules.access import may_see, require_course_editor
+from db.errors import Code, refuse
+from db.plans.models import Plan
+from db.plans.rules import CourseWindow, Item, Target
+from db.session import Tx
+
+# The share lock keeps the course's dates as they are until this transaction ends.
+_COURSE = text(
+    """
+    SELECT c.id, c.starts_at, c.ends_at,
+        EXISTS (SELECT FROM course_teachers t WHERE t.course_id = c.id AND t.user_id = :user_id) AS teaches_course,
+        EXISTS (
+            SELECT FROM classes k LEFT JOIN class_co_teachers o ON o.class_id = k.id AND o.user_id = :user_id
+            WHERE k.course_id = c.id AND (k.teacher_id = :user_id OR o.user_id IS NOT NULL)
+        ) AS teaches_class,
+        EXISTS (
+            SELECT FROM classes k JOIN enrollments e ON e.class_id = k.id
+            WHERE k.course_id = c.id AND e.user_id = :user_id AND e.status = 'ACTIVE'
+        ) AS attends
+    FROM courses c WHERE c.id = :course_id
+    FOR SHARE OF c
+    """
+)
+
+_CLASSES = text("SELECT id FROM classes WHERE course_id = :course_id AND id = ANY(:ids) AND NOT is_archived")
+
+_LEARNERS = text(
+    """
+    SELECT DISTINCT e.user_id FROM enrollments e JOIN classes k ON k.id = e.class_id
+    WHERE k.course_id = :course_id AND e.user_id = ANY(:ids) AND e.status = 'ACTIVE'
+    """
+)
+
+_ITEMS = text(
+    """
+    SELECT id, title FROM course_items
+    WHERE course_id = :course_id AND id = ANY(:ids) AND deleted_at IS NULL
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The course of a plan: its dates, and whether it is over."""
+
+    course_id: UUID
+    window: CourseWindow
+    has_ended: bool
+
+
+async def the_course(tx: Tx, *, actor: Viewer, course_id: UUID, now: datetime) -> Surroundings:
+    """A course that the actor may write plans of. Raises Refused: NOT_FOUND or FORBIDDEN at `courseId`."""
+    row = await _course(tx, actor, course_id)
+    require_course_editor(actor, _standing(row), "courseId")
+    assert row is not None  # noqa: S101 - the rule has refused it
+    return _surroundings(row, now)
+
+
+async def the_plan(tx: Tx, *, actor: Viewer, plan_id: UUID, now: datetime) -> tuple[Plan, Surroundings]:
+    """A plan that the actor may write, locked, and its course. Raises Refused: NOT_FOUND or FORBIDDEN at `planId`."""
+    plan = await tx.get(Plan, plan_id, with_for_update={"key_share": True}, populate_existing=True)
+    if plan is None:
+        raise refuse(Code.NOT_FOUND, "There is no such plan.", "planId")
+    row = await _course(tx, actor, plan.course_id)
+    standing = _standing(row)
+    learns_only = standing is not None and standing.attends and not (standing.teaches_course or standing.teaches_class)
+    is_hidden = learns_only and plan.first_published_at is None and not actor.is_editor
+    if row is None or standing is None or is_hidden or not may_see(actor, standing):
+        raise refuse(Code.NOT_FOUND, "There is no such plan.", "planId")
+    require_course_editor(actor, standing, "planId")
+    return plan, _surroundings(row, now)
+
+
+async def items_of(tx: Tx, *, course_id: UUID, keys: Sequence[UUID]) -> Mapping[UUID, Item]:
+    """Those of these items that the course has."""
+    if not keys:
+        return {}
+    rows = await tx.execute(_ITEMS, {"course_id": course_id, "ids": list(keys)})
+    return {row.id: Item(row.id, row.title) for row in rows}
+
+
+async def targets_of(
+    tx: Tx, *, course_id: UUID, wanted: Sequence[tuple[str | None, UUID | None]]
+) -> Mapping[tuple[str | None, UUID | None], Target]:
+    """Those of the wanted targets (type, key) that belong to the course: itself, its classes, its active learners."""
+    known: dict[tuple[str | None, UUID | None], Target] = {("Course", course_id): Target(course_id=course_id)}
+    classes = [key for type_, key in wanted if type_ == "CourseClass"]
+    if classes:
+        rows = await tx.scalars(_CLASSES, {"course_id": course_id, "ids": classes})
+        known.update({("CourseClass", key): Target(class_id=key) for key in rows})
+    users = [key for type_, key in wanted if type_ == "User"]
+    if users:
+        rows = await tx.scalars(_LEARNERS, {"course_id": course_id, "ids": users})
+        known.update({("User", key): Target(user_id=key) for key in rows})
+    return known
+
+
+async def _course(tx: Tx, actor: Viewer, course_id: UUID) -> Row[tuple[object, ...]] | None:
+    values = {"course_id": course_id, "user_id": actor.user_id}
+    return (await tx.execute(_COURSE, values)).one_or_none()
+
+
+def _standing(row: Row[tuple[object, ...]] | None) -> Standing | None:
+    if row is None:
+        return None
+    return Standing(teaches_course=row.teaches_course, teaches_class=row.teaches_class, attends=row.attends)
+
+
+def _surroundings(row: Row[tuple[object, ...]], now: datetime) -> Surroundings:
+    ended = row.ends_at is not None and row.ends_at < now
+    return Surroundings(row.id, CourseWindow(row.starts_at, row.ends_at), ended)

@@ -1,0 +1,49 @@
+"""The work of plans: publishing them, and sweeping up what older publications left."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from db.plans import commands as plans
+from db.plans.jobs import PublishPlan, SweepPlan
+from jobs.attempt import Attempt, Cancelled, handles
+
+
+@handles(PublishPlan)
+async def publish_plan(attempt: Attempt, work: PublishPlan) -> Mapping[str, Any] | None:
+    """Make every learner's task in batches, then let all of them be seen at once."""
+    try:
+        return await _publish(attempt, work)
+    except plans.Superseded:
+        await attempt.log("A newer request has taken this one's place.")
+        raise Cancelled from None
+
+
+async def _publish(attempt: Attempt, work: PublishPlan) -> Mapping[str, Any] | None:
+    await attempt.progress(step="Counting learners")
+    async with attempt.transaction() as tx:
+        publication = await plans.begin(tx, work=work)
+    learners = publication.learners
+    await attempt.progress(done=0, total=learners, step="Making tasks")
+    for number, batch in enumerate(publication.batches, start=1):
+        async with attempt.transaction() as tx:
+            await plans.make_batch(
+                tx, work=work, publication=publication, batch=batch, actor_id=attempt.actor_id, now=tx.now
+            )
+        await attempt.progress(done=learners * number // len(publication.batches))
+    await attempt.progress(step="Going live")
+    async with attempt.completing() as end:
+        end.result = await plans.go_live(end.tx, work=work, publication=publication, now=end.tx.now)
+    return None
+
+
+@handles(SweepPlan)
+async def sweep_plan(attempt: Attempt, work: SweepPlan) -> Mapping[str, Any] | None:
+    """Delete the tasks of generations that nobody sees any more, a batch at a time."""
+    swept = 0
+    while True:
+        async with attempt.transaction() as tx:
+            deleted = await plans.sweep(tx, plan_id=work.plan_id)
+        swept += deleted
+        await attempt.progress(done=swept, step="Sweeping")
+        if deleted == 0:
+            return {"tasks_deleted": swept}
