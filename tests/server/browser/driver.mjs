@@ -53,8 +53,6 @@ async function browserOf(name) {
   return context;
 }
 
-const editor = (which) => `.graphiql-${which}-editor, .graphiql-editor[aria-label="${which}"]`;
-
 /** Types into one of Monaco's editors as a user does: select all, then the new text. */
 async function type(page, area, text) {
   const input = page.locator(`${area} .monaco-editor textarea`).first();
@@ -63,11 +61,6 @@ async function type(page, area, text) {
   await page.keyboard.press("Delete");
   await page.keyboard.insertText(text);
 }
-
-const readResponse = () => {
-  const model = globalThis.__MONACO?.editor.getModels().find((one) => one.uri.path.endsWith("response.json"));
-  return model?.getValue() ?? "";
-};
 
 // A function for the page: it waits for the result pane's own changes, and looks at each. Compiled here, for the
 // page's content security policy forbids `eval`.
@@ -124,7 +117,7 @@ const commands = {
     await pages.get(page).getByLabel("Transport of subscriptions").selectOption(transport);
   },
   async tabs({ page }) {
-    return pages.get(page).locator(".graphiql-tab-button, [role=tab]").allInnerTexts();
+    return pages.get(page).getByRole("tab").allInnerTexts();
   },
   async tab({ page, title }) {
     await pages.get(page).getByRole("tab", { name: title }).click();
@@ -144,18 +137,12 @@ const commands = {
     const here = pages.get(page);
     return JSON.parse(await withPatience(`result where ${where}`, here.evaluate(untilResult(where))));
   },
-  response: ({ page }) => pages.get(page).evaluate(readResponse),
-  isRunning: ({ page }) => pages.get(page).locator('.graphiql-execute-button[aria-label^="Stop"]').isVisible(),
-  async open_panel({ page, title }) {
-    const here = pages.get(page);
-    if (await here.locator(`.graphiql-plugin section[aria-label="${title}"]`).isVisible()) return;
-    await here.getByRole("button", { name: title }).first().click();
-  },
-  /** The Jobs panel's card of a job, once it is as asked for: its state and the lines it shows. */
-  async job({ page, id, watch: state, lines = 0 }) {
-    const card = pages.get(page).locator(`.hf-job[data-job="${id}"]${state ? `[data-watch="${state}"]` : ""}`);
+  is_running: ({ page }) => pages.get(page).locator('.graphiql-execute-button[aria-label^="Stop"]').isVisible(),
+  /** The Jobs panel's card of a job, once it is as asked for. */
+  async job({ page, id, watch: state, status }) {
+    const wanted = Object.entries({ job: id, watch: state, status }).filter(([, value]) => value);
+    const card = pages.get(page).locator(`.hf-job${wanted.map(([name, value]) => `[data-${name}="${value}"]`).join("")}`);
     await card.waitFor();
-    if (lines) await card.locator(`.hf-lines li:nth-child(${lines})`).waitFor({ state: "attached" });
     return card.evaluate((element) => ({
       status: element.dataset.status,
       watch: element.dataset.watch,
