@@ -12,12 +12,13 @@ A handler may be run again from its start at any time; what it wrote in its tran
 committed is not. It fails for good by raising Refused, and is tried again after any other exception.
 """
 
-from jobs.attempt.attempt import Attempt, Completing
+from jobs.attempt.attempt import COMPLETED, Attempt, Completing
 from jobs.attempt.declaring import DECLARED, Declared, Handler, handles
 from jobs.attempt.journal import Journal, Notes
 from jobs.attempt.signals import Cancelled, LeaseLost, Snooze, Stop
 
 __all__ = [
+    "COMPLETED",
     "DECLARED",
     "Attempt",
     "Cancelled",

@@ -1,0 +1,36 @@
+"""How a worker behaves. The defaults are for production; tests shorten the waits."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class WorkerSettings(BaseSettings):
+    """Read from WORKER_… in the environment. All workers of a fleet must agree on `lease_seconds`."""
+
+    model_config = SettingsConfigDict(env_prefix="WORKER_", extra="ignore")
+
+    name: str = Field(default="", description="shown to people; empty: host and process id")
+    slots: int = Field(default=10, ge=1, le=1_000, description="how many jobs run at once")
+    log_level: str = "INFO"
+
+    heartbeat_seconds: float = Field(default=2.0, gt=0)
+    lease_seconds: float = Field(default=10.0, gt=0, description="not seen for so long, a worker is taken for dead")
+    deadline_seconds: float = Field(default=8.0, gt=0, description="without a heartbeat for so long, it stops its jobs")
+
+    poll_seconds: float = Field(default=0.75, gt=0, description="how often the tables are asked without a hint")
+    tickets_per_slot: int = Field(default=3, ge=1, le=100, description="how many jobs are kept in the bus, by slot")
+    unclaimed_seconds: float = Field(default=5.0, gt=0, description="a ticket that nobody takes is made anew")
+    batch: int = Field(default=500, ge=1, le=10_000, description="most rows taken by one statement of a sweep")
+
+    cancel_grace_seconds: float = Field(default=5.0, ge=0, description="asked to stop for so long: interrupted")
+    abandon_seconds: float = Field(default=30.0, gt=0, description="asked to stop for so long: taken away")
+    drain_seconds: float = Field(default=25.0, ge=0, description="how long running jobs may take at shutdown")
+    house_seconds: float = Field(default=600.0, gt=0, description="how often partitions are made ahead")
+
+    @model_validator(mode="after")
+    def _stops_before_it_is_taken_for_dead(self) -> Self:
+        if not self.heartbeat_seconds < self.deadline_seconds < self.lease_seconds:
+            raise ValueError("must be: heartbeat_seconds < deadline_seconds < lease_seconds")
+        return self
