@@ -70,7 +70,7 @@ def empty_page() -> Page:
 
 def encode_cursor(order: str, values: Sequence[Any]) -> str:
     """The cursor of a row: the order's name and the row's values in it."""
-    return urlsafe_b64encode(orjson.dumps([order, *values])).decode().rstrip("=")
+    return urlsafe_b64encode(orjson.dumps([order, *values], default=str)).decode().rstrip("=")
 
 
 def decode_cursor(cursor: str, order: str, kinds: Sequence[type]) -> list[Any]:

@@ -325,3 +325,8 @@ def roles_in_force(stored: Collection[Role], narrowed: Collection[Role] | None) 
     """The roles of a request: the user's own, no more than what the token carries."""
     held = frozenset(stored)
     return held if narrowed is None else held & frozenset(narrowed)
+
+
+def viewer_topic(user_id: UUID) -> str:
+    """The hint that somebody's rights have changed: their streams look again."""
+    return f"viewer:{user_id}"

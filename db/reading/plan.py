@@ -207,7 +207,11 @@ def _lateral(
     directions: Sequence[ColumnElement[Any]],
 ) -> Select[Any]:
     # A page for each parent: LIMIT must count per parent, so the inner SELECT runs once for each key.
-    parents = func.unnest(bindparam(KEYS, type_=ARRAY(Uuid))).table_valued(column("key", Uuid), name="parents")
+    parents = (
+        func.unnest(bindparam(KEYS, type_=ARRAY(Uuid)))
+        .table_valued(column("key", Uuid), name="parents")
+        .render_derived()
+    )
     rows = scope.select(key == parents.c.key, *conditions).order_by(*directions)
     page = rows.limit(bindparam(LIMIT, type_=BigInteger)).lateral("page")
     return select(*page.c).select_from(parents.join(page, true()))
