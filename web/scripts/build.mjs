@@ -2,7 +2,7 @@
 // Does nothing where nothing changed since the last time. `--packages` only installs, the tests' packages included.
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import process from "node:process";
@@ -83,6 +83,7 @@ async function bundle() {
     await build({ configFile: path.join(web, "vite.config.mjs"), build: { outDir: fresh } });
     const sizes = await Promise.all(filesIn(fresh).filter((file) => compressible.test(file)).map(compress));
     writeFileSync(path.join(fresh, ".stamp"), sources());
+    chmodSync(fresh, 0o755); // the server may be another user
     swap(fresh);
     return sizes.reduce((sum, size) => sum + size, 0);
   } finally {
