@@ -50,12 +50,11 @@ class JwtSettings(BaseSettings):
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a token says, once its signature has been checked."""
+    """What a token says, once its signature has been checked. `roles` is None where it names none of ours."""
 
     subject: str
-    name: str
     email: str | None
-    roles: frozenset[Role]
+    roles: frozenset[Role] | None
     expires_at: datetime
 
 
@@ -94,10 +93,9 @@ class JwtVerifier:
         return self._read(claims)
 
     def _read(self, claims: dict[str, Any]) -> Claims:
-        email = claims.get("email") if claims.get("email_verified", True) else None
+        email = claims.get("email") if claims.get("email_verified") is True else None
         return Claims(
             subject=str(claims["sub"]),
-            name=str(claims.get("name") or claims.get("preferred_username") or claims["sub"]),
             email=email if isinstance(email, str) else None,
             roles=_roles(claims, self._settings.roles_claim),
             expires_at=datetime.fromtimestamp(int(claims["exp"]), UTC),
@@ -133,12 +131,12 @@ class JwtVerifier:
             self._fetched_at = time.monotonic()
 
 
-def _roles(claims: dict[str, Any], path: str) -> frozenset[Role]:
-    """The roles in a claim, which is a list or words. Names of others are theirs; none of ours is a MEMBER."""
+def _roles(claims: dict[str, Any], path: str) -> frozenset[Role] | None:
+    """The roles in a claim, which is a list or words. Names that are not ours mean something elsewhere."""
     found: Any = claims
     for name in path.split("."):
         found = found.get(name) if isinstance(found, dict) else None
     names = found.split() if isinstance(found, str) else found if isinstance(found, list) else []
     known = {role.value: role for role in Role}
     roles = frozenset(known[name.upper()] for name in names if isinstance(name, str) and name.upper() in known)
-    return roles or frozenset({Role.MEMBER})
+    return roles or None

@@ -6,7 +6,7 @@ the cheaper test for awaitables. Schema extensions are not run: the schema has n
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeGuard, cast
 
@@ -28,6 +28,8 @@ from server.refusals import Rejected
 log = get_logger(__name__)
 
 Running: TypeAlias = Executor[Any]
+# Brings a stream's context up to date before each of its events.
+Refresh: TypeAlias = Callable[[Context], None]
 
 is_awaitable = cast("Callable[[Any], TypeGuard[Awaitable[Any]]]", optimized_is_awaitable)
 
@@ -60,6 +62,12 @@ class Outcome:
     body: dict[str, Any]
     executed: bool = True
     timed_out: bool = False
+
+    @property
+    def code(self) -> str:
+        """What came of it, in a word: "ok", or the code of the first error."""
+        errors = self.body.get("errors")
+        return str(errors[0]["extensions"]["code"]) if errors else "ok"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +121,7 @@ class Operations:
             return Outcome(self._timeout_body(operation), timed_out=True)
         return Outcome(self._body(result, operation, context))
 
-    async def events(self, operation: Operation, context: Context) -> AsyncIterator[Event]:
+    async def events(self, operation: Operation, context: Context, refresh: Refresh) -> AsyncGenerator[Event, None]:
         """The events of a subscription. Raises Rejected where it cannot start, or must end early."""
         executor = self._build(operation, context)
         if isinstance(executor, list):
@@ -128,12 +136,14 @@ class Operations:
             while True:
                 try:
                     payload = await anext(source)
+                    refresh(context)
+                    event = await self._event(executor, payload, operation, context)
                 except StopAsyncIteration:
                     return
                 except Exception as error:  # noqa: BLE001 - present() masks and logs what it does not know
                     # A source that cannot start says so with its first event, not when it is made.
                     raise Rejected(self._shown([self._located(error, operation)], context)) from None
-                yield await self._event(executor, payload, operation, context)
+                yield event
         finally:
             if hasattr(source, "aclose"):
                 await source.aclose()

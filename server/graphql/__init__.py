@@ -1,0 +1,1 @@
+"""GraphQL without a transport: documents, limits, operations."""

@@ -1,0 +1,83 @@
+"""Reading a body and writing an answer, straight over ASGI."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from starlette.datastructures import Headers
+from starlette.types import Receive, Send
+
+from server.graphql.operations import Outcome
+from server.refusals import RequestRefused, malformed, too_much
+from server.transports.negotiation import Media
+
+
+class ClientGone(Exception):
+    """The client left before its answer was ready."""
+
+
+async def read_body(receive: Receive, headers: Headers, allowed: int) -> bytes:
+    """The body, read piece by piece and never more of it than is allowed. Raises RequestRefused or ClientGone."""
+    announced = headers.get("content-length")
+    if announced is not None and announced.isdigit() and int(announced[:18]) > allowed:
+        raise _too_large(allowed, int(announced[:18]))
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        piece = message.get("body", b"")
+        size += len(piece)
+        if size > allowed:
+            raise _too_large(allowed, size)
+        pieces.append(piece)
+        if not message.get("more_body", False):
+            break
+    if not size:
+        raise malformed('The body is empty. Send a JSON object such as {"query": "{ __typename }"}.')
+    return b"".join(pieces) if len(pieces) > 1 else pieces[0]
+
+
+def _too_large(allowed: int, asked: int) -> RequestRefused:
+    refusal = too_much(
+        f"The body is too large: {allowed} bytes are allowed.",
+        limit="bodyBytes",
+        allowed=allowed,
+        asked=asked,
+        status=413,
+    )
+    # What is still on its way is not read, so the connection cannot be used for another request.
+    refusal.headers["connection"] = "close"
+    return refusal
+
+
+def status_of(outcome: Outcome, media: Media) -> int:
+    """The status of an answer. Plain JSON always was 200, so clients of old look at `errors` alone."""
+    if media is Media.JSON:
+        return 200
+    if outcome.timed_out:
+        return 504
+    return 200 if outcome.executed else 400
+
+
+async def reply(
+    send: Send,
+    body: dict[str, Any],
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    media: Media = Media.JSON,
+) -> None:
+    """Send a whole answer as JSON."""
+    kind = media if media in {Media.JSON, Media.RESPONSE} else Media.JSON
+    payload = orjson.dumps(body)
+    raw = [
+        (b"content-type", f"{kind}; charset=utf-8".encode()),
+        (b"content-length", str(len(payload)).encode()),
+        (b"cache-control", b"no-store"),
+        (b"vary", b"accept"),
+    ]
+    raw.extend((name.encode("latin-1"), value.encode("latin-1")) for name, value in (headers or {}).items())
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": payload})
