@@ -23,6 +23,8 @@ OLDEST_POSTGRES = 180_000
 CONNECT_SECONDS = 5.0
 # Tokens of identity providers are judged by this machine's clock, everything else by the database's.
 CLOCK_TOLERANCE_SECONDS = 2.0
+WORKER_SILENT_SECONDS = 15.0
+WAITS_TOO_LONG_SECONDS = 60.0
 
 
 class State(StrEnum):
@@ -57,7 +59,10 @@ async def examine(database: DatabaseSettings, carrier: RedisSettings) -> list[Fi
     except UnfitDatabaseError as error:
         findings.append(Finding("database", State.WRONG, str(error), "Set DATABASE_URL, or start the server there."))
     else:
-        findings.append(await check_migrations(database))
+        migrations = await check_migrations(database)
+        findings.append(migrations)
+        if migrations.state is State.WELL:
+            findings += await check_queues(database)
     findings += await check_carrier(carrier)
     return findings
 
@@ -142,6 +147,46 @@ async def where_migrations_stand(settings: DatabaseSettings) -> Revision:
             return await revision(connection)
     finally:
         await engine.dispose()
+
+
+WAITING = """
+SELECT (SELECT count(*) FROM workers WHERE seen_at > now() - make_interval(secs => $1)) AS workers,
+       (SELECT count(*) FROM jobs WHERE state IN ('queued', 'scheduled') AND scheduled_at <= now()) AS due,
+       (SELECT coalesce(extract(epoch FROM now() - min(scheduled_at)), 0)::float8 FROM jobs
+         WHERE state IN ('queued', 'scheduled') AND scheduled_at <= now()
+           AND queue NOT IN (SELECT name FROM queues WHERE paused_at IS NOT NULL)) AS oldest,
+       (SELECT count(*) FROM jobs WHERE state = 'quarantined') AS quarantined,
+       (SELECT string_agg(name, ', ' ORDER BY name) FROM queues WHERE paused_at IS NOT NULL) AS paused
+"""
+
+
+async def check_queues(settings: DatabaseSettings) -> list[Finding]:
+    """Whether somebody works, and whether anything waits too long."""
+    async with connected(settings) as connection:
+        row = await connection.fetchrow(WAITING, WORKER_SILENT_SECONDS)
+    if row is None:
+        return []
+    findings = []
+    if row["workers"] == 0:
+        findings.append(Finding("workers", State.WRONG, "No worker runs.", "Start one: `python -m server worker`."))
+    else:
+        findings.append(
+            Finding("workers", State.WELL, f"{row['workers']} seen in the last {WORKER_SILENT_SECONDS:g} s")
+        )
+    said = f"{row['due']} jobs are due, the oldest for {row['oldest']:.0f} s"
+    if row["oldest"] > WAITS_TOO_LONG_SECONDS:
+        findings.append(Finding("queue", State.DOUBTFUL, f"{said}.", "Start more workers, or see what they wait for."))
+    else:
+        findings.append(Finding("queue", State.WELL, said))
+    if row["quarantined"]:
+        said = f"{row['quarantined']} jobs were put aside after killing their workers."
+        advice = "See jobs(filter: {isQuarantined: true}); retryJob runs one again."
+        findings.append(Finding("quarantine", State.DOUBTFUL, said, advice))
+    if row["paused"]:
+        findings.append(
+            Finding("paused", State.DOUBTFUL, f"Paused: {row['paused']}.", "resumeQueue goes on with them.")
+        )
+    return findings
 
 
 async def check_carrier(settings: RedisSettings) -> list[Finding]:

@@ -1,5 +1,6 @@
 """`serve`: the server process alone."""
 
+import signal
 import socket
 from typing import Annotated
 
@@ -10,14 +11,27 @@ from server.listening import listen, url_of
 from server.settings import ServerSettings, load
 
 
+class DrainingServer(uvicorn.Server):
+    """Tells the application at the beginning of the shutdown, not at its end.
+
+    uvicorn waits for open connections first and ends the application's lifespan afterwards; streams that only end
+    with the lifespan would use up all of that wait.
+    """
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Have streams closed with a code that clients retry, then wait for the rest."""
+        edge = self.lifespan.state.get("edge")
+        if edge is not None:
+            edge.drain()
+        await super().shutdown(sockets)
+
+
 def serve(
     fd: Annotated[int | None, typer.Option(help="A listening socket, given by the process that started us.")] = None,
 ) -> None:
     """Serve GraphQL and HTTP on SERVER_HOST:SERVER_PORT, with the stores at DATABASE_URL and REDIS_URL."""
     settings = load(ServerSettings)
     listener = listen(settings.host, settings.port) if fd is None else socket.socket(fileno=fd)
-    if fd is None:
-        typer.echo(f"Listening on {url_of(listener, settings.host)}", err=True)
     config = uvicorn.Config(
         "server.app:create_app",
         factory=True,
@@ -30,4 +44,10 @@ def serve(
         server_header=False,
         timeout_graceful_shutdown=int(settings.drain_seconds),
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    config.load()  # a wrong setting ends the start here, with its message and no traceback
+    if fd is None:
+        typer.echo(f"Listening on {url_of(listener, settings.host)}", err=True)
+    # uvicorn raises the signal that stopped it once more when it is done; an orderly stop exits with 0.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    DrainingServer(config).run(sockets=[listener])
