@@ -46,8 +46,8 @@ class Carrier(Protocol):
     def room(self) -> int | None:
         """How many tickets it takes now; None: as many as the fleet can use."""
 
-    async def carry(self, tickets: Sequence[ledger.Ticket]) -> None:
-        """Take them. Never raises: a ticket that is lost on the way is made anew after a few seconds."""
+    async def carry(self, tickets: Sequence[ledger.Ticket]) -> Sequence[ledger.Ticket]:
+        """Take them; those that it could not take. One that is lost on the way is made anew after a few seconds."""
 
 
 class Dispatcher:
@@ -142,6 +142,8 @@ class Dispatching:
             tickets = await ledger.dispatch(tx, now=tx.now, limit=limit) if limit > 0 else []
         # There may be more jobs than room: whoever finishes some asks again.
         self.is_held_back = len(tickets) == limit
-        if tickets:
-            await self._carrier.carry(tickets)
-        return len(tickets)
+        left = await self._carrier.carry(tickets) if tickets else []
+        if left:
+            async with self._database.transaction() as tx:
+                await ledger.hand_back(tx, tickets=left)
+        return len(tickets) - len(left)

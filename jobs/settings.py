@@ -20,6 +20,8 @@ class WorkerSettings(BaseSettings):
     deadline_seconds: float = Field(default=8.0, gt=0, description="without a heartbeat for so long, it stops its jobs")
 
     poll_seconds: float = Field(default=0.75, gt=0, description="how often the tables are asked without a hint")
+    arq_poll_seconds: float = Field(default=0.5, gt=0, description="how often the bus is asked without a hint")
+    stock_arq: bool = Field(default=False, description="use ARQ's own loop, which polls and knows no hints")
     tickets_per_slot: int = Field(default=3, ge=1, le=100, description="how many jobs are kept in the bus, by slot")
     unclaimed_seconds: float = Field(default=5.0, gt=0, description="a ticket that nobody takes is made anew")
     batch: int = Field(default=500, ge=1, le=10_000, description="most rows taken by one statement of a sweep")

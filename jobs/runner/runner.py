@@ -17,6 +17,7 @@ from db import endings
 from db.errors import Code, Refused
 from db.ledger import commands as ledger
 from db.ledger.rules import (
+    WORK_IS_DUE,
     JobError,
     Verdict,
     decide_fault,
@@ -59,9 +60,12 @@ class Runner:
         self.card = card
         self.journal = Journal(database)
         self.running: dict[UUID, Supervision] = {}
+        self.is_claiming = True
         self._database = database
         self._kinds = kinds
         self._settings = settings
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._slots = asyncio.Semaphore(settings.slots)
         self._claim = Grouped(self._claim_group)
         self._end = Grouped(self._end_group)
@@ -73,11 +77,18 @@ class Runner:
 
     def held(self) -> dict[UUID, int]:
         """The jobs that this process believes to hold, each with its fence."""
-        return {job_id: each.attempt.claimed.fence for job_id, each in self.running.items()}
+        # Also read by the heartbeat's thread, so the items are copied in one step.
+        return {job_id: each.attempt.claimed.fence for job_id, each in list(self.running.items())}
+
+    async def until_idle(self) -> None:
+        """Wait until nothing runs here."""
+        await self._idle.wait()
 
     async def run(self, ticket: ledger.Ticket) -> bool:
-        """Claim the ticket's job and run it to its outcome. False: the ticket was out of date."""
+        """Claim the ticket's job and run it to its outcome. False: the ticket was out of date, or we claim no more."""
         async with self._slots:
+            if not self.is_claiming:
+                return False
             try:
                 claimed = await self._claim(ticket)
             except STORE_ERRORS as error:
@@ -94,6 +105,7 @@ class Runner:
         attempt = Attempt(claimed=claimed, database=self._database, notes=notes)
         supervision = Supervision(attempt, self._settings)
         self.running[claimed.job_id] = supervision
+        self._idle.clear()
         with structlog.contextvars.bound_contextvars(
             job_id=str(claimed.job_id), kind=claimed.kind, attempt=claimed.number
         ):
@@ -106,7 +118,7 @@ class Runner:
                 verdict, result = judge(attempt, body)
                 await self._settle(attempt, verdict, result)
             finally:
-                self.running.pop(claimed.job_id, None)
+                self._forget(supervision)
                 self.journal.close(notes)
 
     def stop(self, job_id: UUID, why: Stop, reason: str | None = None) -> None:
@@ -119,6 +131,23 @@ class Runner:
         """Ask everything that runs here to stop."""
         for supervision in list(self.running.values()):
             supervision.stop(why)
+
+    async def give_back(self, job_id: UUID, fence: int) -> None:
+        """Let a job go that is in our name, and of which we know nothing. Raises what the database raises."""
+        ending = ledger.Ending(
+            job_id=job_id, fence=fence, verdict=decide_release(is_cancel_requested=False), is_taken_away=True
+        )
+        async with self._database.transaction() as tx:
+            await ledger.end_attempts(tx, endings=[ending], now=tx.now)
+            tx.hint(WORK_IS_DUE)
+
+    def _forget(self, supervision: Supervision) -> None:
+        job_id = supervision.attempt.job_id
+        # A job that was taken away may be back already, as another attempt of ours.
+        if self.running.get(job_id) is supervision:
+            del self.running[job_id]
+        if not self.running:
+            self._idle.set()
 
     # ------------------------------------------------------------------------------------------------ steps
 
@@ -191,7 +220,7 @@ class Runner:
     async def _reconsidered(self, attempt: Attempt, verdict: Verdict) -> Verdict | None:
         """What to write instead, where the first end found the job taken away (None) or asked to stop meanwhile."""
         async with self._database.transaction() as tx:
-            answer = await ledger.standing(tx, held={attempt.job_id: attempt.claimed.fence})
+            answer = await ledger.standing(tx, worker_id=self.card.id, held={attempt.job_id: attempt.claimed.fence})
         if attempt.job_id in answer.cancelled:
             return decide_stop(reason=answer.cancelled[attempt.job_id], error=verdict.error)
         attempt.stop = Stop.LOST

@@ -1,0 +1,121 @@
+"""Says that this worker lives, and hears what has become of its jobs.
+
+A thread of its own with its own event loop and connection: a handler that keeps the main loop busy does not make us
+look dead. Without a heartbeat for `deadline_seconds` of our own monotonic clock, which is before anybody takes us for
+dead, we stop our jobs ourselves. The time counts from when a beat was begun: a slow answer does not stretch it.
+"""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Mapping
+from uuid import UUID
+
+from db.clock import Clock
+from db.ledger import commands as ledger
+from db.session import Database
+from db.settings import DatabaseSettings
+from db.telemetry import get_logger
+from jobs.settings import WorkerSettings
+
+log = get_logger(__name__)
+
+WATCH_SECONDS = 0.2
+
+
+class Heartbeat:
+    """The thread, as the main loop sees it. `on_answer` and `on_deadline` are called in the main loop."""
+
+    def __init__(
+        self,
+        *,
+        database: DatabaseSettings,
+        clock: Clock,
+        card: ledger.WorkerCard,
+        settings: WorkerSettings,
+        held: Callable[[], Mapping[UUID, int]],
+        on_answer: Callable[[ledger.Answer], None],
+        on_deadline: Callable[[], None],
+    ) -> None:
+        self.is_draining = False
+        self._database = database.model_copy(update={"write_pool": 1, "read_pool": 1})
+        self._clock = clock
+        self._card = card
+        self._settings = settings
+        self._held = held
+        self._on_answer = on_answer
+        self._on_deadline = on_deadline
+        self._main = asyncio.get_running_loop()
+        self._own: asyncio.AbstractEventLoop | None = None
+        self._asked: asyncio.Event | None = None
+        self._is_over = False
+        self._last = time.monotonic()
+        self._is_late = False
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Begin to beat. The worker's row is there already, written by whoever starts us."""
+        self._last = time.monotonic()
+        self._thread.start()
+
+    def ask(self) -> None:
+        """Beat now: something may have become of our jobs."""
+        if self._own is not None and self._asked is not None and not self._is_over:
+            with contextlib.suppress(RuntimeError):  # the loop has just been closed
+                self._own.call_soon_threadsafe(self._asked.set)
+
+    async def stop(self) -> None:
+        """Beat no more."""
+        self._is_over = True
+        if self._own is not None and self._asked is not None:
+            with contextlib.suppress(RuntimeError):
+                self._own.call_soon_threadsafe(self._asked.set)
+        await asyncio.to_thread(self._thread.join, self._settings.deadline_seconds)
+
+    # --------------------------------------------------------------------------------------- in the thread
+
+    def _run(self) -> None:
+        asyncio.run(self._beat_until_over())
+
+    async def _beat_until_over(self) -> None:
+        self._own, self._asked = asyncio.get_running_loop(), asyncio.Event()
+        watching = asyncio.create_task(self._watch())
+        database = await Database.open(self._database, clock=self._clock)
+        try:
+            while not self._is_over:
+                await self._beat(database)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._asked.wait(), self._settings.heartbeat_seconds)
+                self._asked.clear()
+        finally:
+            watching.cancel()
+            await database.close()
+
+    async def _beat(self, database: Database) -> None:
+        began = time.monotonic()
+        held = self._held()
+        try:
+            async with asyncio.timeout(self._settings.deadline_seconds), database.transaction() as tx:
+                await ledger.beat(tx, card=self._card, is_draining=self.is_draining, now=tx.now)
+                answer = await ledger.standing(tx, worker_id=self._card.id, held=held)
+        except Exception as error:
+            log.warning("heartbeat.failed", exc_info=error)
+            # Not at once again: the store has enough to do.
+            await asyncio.sleep(WATCH_SECONDS)
+            return
+        self._last, self._is_late = began, False
+        if answer.lost or answer.cancelled or answer.unknown:
+            self._tell(self._on_answer, answer)
+
+    async def _watch(self) -> None:
+        while True:
+            if time.monotonic() - self._last > self._settings.deadline_seconds and not self._is_late:
+                self._is_late = True
+                log.error("heartbeat.deadline", seconds=round(time.monotonic() - self._last, 1))
+                self._tell(self._on_deadline)
+            await asyncio.sleep(WATCH_SECONDS)
+
+    def _tell(self, call: Callable[..., None], *arguments: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the main loop has ended
+            self._main.call_soon_threadsafe(call, *arguments)

@@ -1,0 +1,233 @@
+"""The life of a worker process: start, work, drain, go."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+from db.clock import Clock
+from db.feed import Feed
+from db.ledger import commands as ledger
+from db.ledger.queries import due_sources
+from db.ledger.rules import WORK_IS_DUE, worker_topic
+from db.session import Database
+from db.settings import DatabaseSettings, RedisSettings
+from db.telemetry import configure_logging, get_logger
+from jobs import registry
+from jobs.attempt import Declared, Stop
+from jobs.dispatcher import Dispatcher, Dispatching, Duty, Work
+from jobs.runner import Runner
+from jobs.settings import WorkerSettings
+from jobs.sweeper import Sweeper
+from jobs.worker.bus import Bus
+from jobs.worker.heartbeat import Heartbeat
+
+log = get_logger(__name__)
+
+RESTART_SECONDS = 1.0
+# After the drain's end, what was interrupted has so long to write that it was.
+RELEASE_SECONDS = 7.0
+
+
+class WorkerProcess:
+    """Everything that one worker process has, put together."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        feed: Feed,
+        database_settings: DatabaseSettings,
+        redis_settings: RedisSettings,
+        settings: WorkerSettings,
+        kinds: Mapping[str, Declared],
+    ) -> None:
+        name = settings.name or f"{socket.gethostname()}:{os.getpid()}"
+        queues = sorted({each.work.queue for each in kinds.values()} | {"default"})
+        self.card = ledger.WorkerCard(id=uuid4(), name=name, queues=queues, kinds=sorted(kinds), slots=settings.slots)
+        self.runner = Runner(database=database, card=self.card, kinds=kinds, settings=settings)
+        self._database = database
+        self._feed = feed
+        self._settings = settings
+        self._sweeper = Sweeper(database=database, settings=settings)
+        self._bus = Bus(
+            redis=redis_settings,
+            feed=feed,
+            settings=settings,
+            run=self._run_ticket,
+            free_slots=lambda: self.runner.free_slots,
+        )
+        self._dispatching = Dispatching(database=database, carrier=self._bus, settings=settings)
+        self._dispatcher = Dispatcher(database=database, feed=feed, duties=self._duties(), settings=settings)
+        self._heartbeat = Heartbeat(
+            database=database_settings,
+            clock=database.clock,
+            card=self.card,
+            settings=settings,
+            held=self.runner.held,
+            on_answer=self._hear,
+            on_deadline=self._stand_still,
+        )
+        self._finished_since = 0
+        self._unknown: frozenset[UUID] = frozenset()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, then drain and go."""
+        async with self._database.transaction() as tx:
+            await ledger.beat(tx, card=self.card, is_draining=False, now=tx.now)
+        self._heartbeat.start()
+        tasks = [
+            asyncio.create_task(_for_ever(name, work), name=name)
+            for name, work in {
+                "journal": self.runner.journal.run,
+                "dispatcher": self._dispatcher.run,
+                "bus": self._bus.run,
+                "requests": self._listen_for_requests,
+                "house": self._keep_house,
+            }.items()
+        ]
+        log.info("worker.started", worker=self.card.name, worker_id=str(self.card.id), slots=self.card.slots)
+        try:
+            await stop.wait()
+            await self._drain()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._heartbeat.stop()
+            await self._bus.close()
+        await self._retire()
+
+    # ------------------------------------------------------------------------------------------- working
+
+    def _duties(self) -> list[Duty]:
+        work: dict[str, Work] = {**self._sweeper.duties, "jobs.queued": self._dispatching}
+        sources = due_sources(
+            unclaimed=timedelta(seconds=self._settings.unclaimed_seconds),
+            lease=timedelta(seconds=self._settings.lease_seconds),
+            abandon=timedelta(seconds=self._settings.abandon_seconds),
+        )
+        return [Duty(source, work[source.name]) for source in sources]
+
+    async def _run_ticket(self, ticket: ledger.Ticket) -> bool:
+        is_run = await self.runner.run(ticket)
+        if not self.runner.is_claiming and not is_run:
+            async with self._database.transaction() as tx:
+                await ledger.hand_back(tx, tickets=[ticket])
+                tx.hint(WORK_IS_DUE)
+        # Jobs that found no room in the bus are waiting for these slots.
+        self._finished_since += 1
+        if self._dispatching.is_held_back and self._finished_since >= max(1, self._settings.slots // 2):
+            self._finished_since = 0
+            self._dispatcher.wake()
+        return is_run
+
+    async def _listen_for_requests(self) -> None:
+        async with self._feed.listen(worker_topic(self.card.id)) as hints:
+            while True:
+                await hints.wait()
+                self._heartbeat.ask()
+
+    async def _keep_house(self) -> None:
+        while True:
+            await self._sweeper.keep_house()
+            await asyncio.sleep(self._settings.house_seconds)
+
+    def _hear(self, answer: ledger.Answer) -> None:
+        """What has become of our jobs."""
+        for job_id in answer.lost:
+            self.runner.stop(job_id, Stop.LOST)
+        for job_id, reason in answer.cancelled.items():
+            self.runner.stop(job_id, Stop.CANCEL, reason)
+        # A claim whose answer never reached us: the row says that we run it, and we know nothing of it.
+        unknown = frozenset(answer.unknown) - self.runner.held().keys()
+        for job_id in unknown & self._unknown:
+            self._give_back(job_id, answer.unknown[job_id])
+        self._unknown = unknown
+
+    def _give_back(self, job_id: UUID, fence: int) -> None:
+        task = asyncio.create_task(self.runner.give_back(job_id, fence))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    def _stand_still(self) -> None:
+        """We could not say that we live: others are about to take our jobs."""
+        self.runner.stop_all(Stop.LOST)
+
+    # ------------------------------------------------------------------------------------------- leaving
+
+    async def _drain(self) -> None:
+        log.info("worker.draining", running=len(self.runner.running))
+        self._bus.stop_picking()
+        self.runner.is_claiming = False
+        self._heartbeat.is_draining = True
+        self._heartbeat.ask()
+        await self._until_idle(self._settings.drain_seconds)
+        self.runner.stop_all(Stop.RELEASE)
+        await self._until_idle(RELEASE_SECONDS)
+
+    async def _until_idle(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.runner.until_idle(), seconds)
+
+    async def _retire(self) -> None:
+        left = len(self.runner.running)
+        if not left:
+            async with self._database.transaction() as tx:
+                await ledger.retire(tx, worker_id=self.card.id)
+        log.info("worker.stopped", worker_id=str(self.card.id), left_behind=left)
+
+
+async def run_worker(
+    *,
+    database_settings: DatabaseSettings | None = None,
+    redis_settings: RedisSettings | None = None,
+    settings: WorkerSettings | None = None,
+    kinds: Mapping[str, Declared] | None = None,
+    stop: asyncio.Event | None = None,
+) -> None:
+    """Be a worker until SIGTERM or SIGINT (or `stop`), then drain and return.
+
+    Settings that are not given come from the environment, and the kinds from jobs/handlers/.
+    """
+    database_settings = database_settings or DatabaseSettings()
+    redis_settings = redis_settings or RedisSettings()
+    settings = settings or WorkerSettings()
+    configure_logging(level=settings.log_level)
+    stop = stop or _stop_on_signals()
+    feed = Feed.open(redis_settings)
+    database = await Database.open(database_settings, clock=Clock(), feed=feed)
+    try:
+        worker = WorkerProcess(
+            database=database,
+            feed=feed,
+            database_settings=database_settings,
+            redis_settings=redis_settings,
+            settings=settings,
+            kinds=registry.load() if kinds is None else kinds,
+        )
+        await worker.run(stop)
+    finally:
+        await feed.close()
+        await database.close()
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _for_ever(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Run one of the loops; begin it again where it fails, for a worker without it would be half alive."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("worker.loop_failed", loop=name)
+        await asyncio.sleep(RESTART_SECONDS)
