@@ -10,7 +10,7 @@ from db.ledger.commands.asking import (
 )
 from db.ledger.commands.fleet import Answer, WorkerCard, beat, keep_house, retire, standing
 from db.ledger.commands.running import Claimed, Ending, Line, Ticket, claim, end_attempts, hold, note
-from db.ledger.commands.sweeping import Stranded, deaf, dispatch, lost, overdue, promote, recall, room
+from db.ledger.commands.sweeping import Stranded, deaf, dispatch, hand_back, lost, overdue, promote, recall, room
 
 __all__ = [
     "Answer",
@@ -30,6 +30,7 @@ __all__ = [
     "end_attempts",
     "enqueue",
     "enqueue_again",
+    "hand_back",
     "hold",
     "keep_house",
     "lost",

@@ -29,6 +29,8 @@ class Answer:
     lost: frozenset[UUID]
     # Job → the reason given, if one was.
     cancelled: Mapping[UUID, str | None]
+    # Jobs that the tables say this worker runs, which it did not name, with their fences.
+    unknown: Mapping[UUID, int]
 
 
 _BEAT = text("""
@@ -40,11 +42,15 @@ VALUES (
 ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, is_draining = excluded.is_draining
 """).bindparams(bindparam("queues", type_=ARRAY(Text)), bindparam("kinds", type_=ARRAY(Text)))
 
+# What became of the jobs named, as far as it matters; and running jobs that were not named.
 _STANDING = text("""
-SELECT held.id, jobs.cancel_reason,
-    jobs.fence IS DISTINCT FROM held.fence OR jobs.state <> 'running' AS is_lost
+SELECT held.id, jobs.fence, jobs.cancel_reason,
+    CASE WHEN jobs.fence IS DISTINCT FROM held.fence OR jobs.state <> 'running' THEN 'lost' ELSE 'cancelled' END AS why
 FROM unnest(:ids, :fences) AS held (id, fence) LEFT JOIN jobs ON jobs.id = held.id
 WHERE jobs.fence IS DISTINCT FROM held.fence OR jobs.state <> 'running' OR jobs.cancel_requested_at IS NOT NULL
+UNION ALL
+SELECT id, fence, NULL, 'unknown' FROM jobs
+WHERE state = 'running' AND worker_id = CAST(:worker_id AS uuid) AND id <> ALL (:ids)
 """).bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("fences", type_=ARRAY(BigInteger)))
 
 _RETIRE = text("DELETE FROM workers WHERE id = :id")
@@ -75,14 +81,14 @@ async def beat(tx: Tx, *, card: WorkerCard, is_draining: bool, now: datetime) ->
     )
 
 
-async def standing(tx: Tx, *, held: Mapping[UUID, int]) -> Answer:
-    """Which of these jobs (with the fence believed) are not this worker's any more, and which are to stop."""
-    if not held:
-        return Answer(frozenset(), {})
-    rows = (await tx.execute(_STANDING, {"ids": list(held), "fences": list(held.values())})).all()
+async def standing(tx: Tx, *, worker_id: UUID, held: Mapping[UUID, int]) -> Answer:
+    """What a worker is to know of the jobs it believes to hold (each with its fence), and of those it does not."""
+    values = {"worker_id": worker_id, "ids": list(held), "fences": list(held.values())}
+    rows = (await tx.execute(_STANDING, values)).all()
     return Answer(
-        lost=frozenset(row.id for row in rows if row.is_lost),
-        cancelled={row.id: row.cancel_reason for row in rows if not row.is_lost},
+        lost=frozenset(row.id for row in rows if row.why == "lost"),
+        cancelled={row.id: row.cancel_reason for row in rows if row.why == "cancelled"},
+        unknown={row.id: row.fence for row in rows if row.why == "unknown"},
     )
 
 

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, text
+from sqlalchemy import BigInteger, Row, Uuid, bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from db.ledger.commands.running import Ticket
 from db.session import Tx
@@ -72,6 +73,12 @@ FROM stale WHERE jobs.id = stale.id AND state = 'dispatched'
 RETURNING jobs.id
 """)
 
+_HAND_BACK = text("""
+UPDATE jobs SET state = 'queued', fence = jobs.fence + 1, dispatched_at = NULL
+FROM unnest(:ids, :fences) AS ticket (id, fence)
+WHERE jobs.id = ticket.id AND jobs.fence = ticket.fence AND state = 'dispatched'
+""").bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("fences", type_=ARRAY(BigInteger)))
+
 _LOST = text("""
 SELECT jobs.* FROM jobs LEFT JOIN workers ON workers.id = jobs.worker_id
 WHERE jobs.state = 'running' AND (workers.id IS NULL OR workers.seen_at <= CAST(:before AS timestamptz))
@@ -116,6 +123,12 @@ async def recall(tx: Tx, *, now: datetime, unclaimed: timedelta, limit: int) -> 
     """Queue again what was dispatched so long ago and never claimed, under a new fence. How many."""
     values = {"before": now - unclaimed, "limit": limit}
     return len((await tx.execute(_RECALL, values)).all())
+
+
+async def hand_back(tx: Tx, *, tickets: Sequence[Ticket]) -> None:
+    """Queue again what was dispatched by these tickets and will not be claimed with them."""
+    ordered = sorted(tickets, key=lambda ticket: ticket.job_id)
+    await tx.execute(_HAND_BACK, {"ids": [each.job_id for each in ordered], "fences": [each.fence for each in ordered]})
 
 
 async def lost(tx: Tx, *, now: datetime, lease: timedelta, limit: int) -> Sequence[Stranded]:
