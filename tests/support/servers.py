@@ -89,11 +89,13 @@ class Servers:
             done.touch()
 
     @contextlib.contextmanager
-    def fresh_database(self) -> Iterator[str]:
-        """A migrated database of one's own; its URL."""
-        self.make_template()
+    def fresh_database(self, *, migrated: bool = True) -> Iterator[str]:
+        """A database of one's own, migrated or empty; its URL."""
+        template = TEMPLATE if migrated else "template1"
+        if migrated:
+            self.make_template()
         name = f"t_{uuid4().hex}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY {STRATEGY}")
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY {STRATEGY}")
         try:
             yield self.postgres.url(name)
         finally:
