@@ -1,72 +1,15 @@
-"""The application: every address that the server answers."""
+"""The application that `serve` runs."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
-
-import strawberry
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Route, WebSocketRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from resolvers.schema import schema as holdfast
-from server.graphiql import graphiql, to_graphiql
-from server.lifespan import Settings, opened
-from server.metrics import metrics
-from server.middleware import Requests
-from server.probes import livez, readyz
-from server.public import job
-from server.transports import http, websocket
+from resolvers.schema import schema
+from server.lifespan import Settings
+from server.routes import application
 
 
-class _Endpoint:
-    """An ASGI application as the endpoint of a route: Starlette wraps plain functions in a Request, which we skip."""
+def create_app() -> Starlette:
+    """The application over Holdfast's schema, with the settings of the environment.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)
-
-
-def create_app(*, settings: Settings | None = None, schema: strawberry.Schema = holdfast) -> Starlette:
-    """The application, with the settings of the environment unless others are given.
-
-    Raises WrongSettingError where a setting does not fit. Stores are opened when the server starts, not here.
+    Raises WrongSettingError where a setting does not fit.
     """
-    chosen = settings or Settings()
-
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
-        async with opened(chosen, schema) as edge:
-            yield {"edge": edge}
-
-    layers = [Middleware(Requests)]
-    if chosen.edge.cors_origins:
-        layers.append(
-            Middleware(
-                CORSMiddleware,
-                allow_origins=chosen.edge.cors_origins,
-                allow_methods=["GET", "POST"],
-                allow_headers=["authorization", "content-type", "last-event-id", "x-request-id"],
-                expose_headers=["x-request-id", "retry-after", "ratelimit-remaining", "etag"],
-                max_age=3600,
-            )
-        )
-    return Starlette(
-        routes=[
-            Route("/", to_graphiql),
-            Route("/graphql", _Endpoint(http.graphql), methods=None),
-            WebSocketRoute("/graphql", _Endpoint(websocket.graphql)),
-            Route("/graphiql", graphiql),
-            Route("/graphiql/{path:path}", graphiql),
-            Route("/jobs/{uuid}", job),
-            Route("/livez", livez),
-            Route("/readyz", readyz),
-            Route("/metrics", metrics),
-        ],
-        middleware=layers,
-        lifespan=lifespan,
-    )
+    return application(Settings(), schema)
