@@ -72,7 +72,7 @@ class Job(Base):
             "concurrency_key",
             postgresql_where=text("concurrency_key IS NOT NULL AND state IN ('dispatched', 'running')"),
         ),
-        Index("ix_jobs_subject", "subject_type", "subject_id", "id"),
+        Index("ix_jobs_subject_id", "subject_id", "id"),
         Index("ix_jobs_actor_id", "actor_id", "id"),
         Index("ix_jobs_finished", "finished_at", "id", postgresql_where=text("finished_at IS NOT NULL")),
         {"postgresql_with": {"fillfactor": "70"}},

@@ -109,7 +109,7 @@ def _jobs() -> None:
         CREATE INDEX ix_jobs_concurrency_key ON jobs (concurrency_key)
         WHERE concurrency_key IS NOT NULL AND state IN ('dispatched', 'running')
     """)
-    op.execute("CREATE INDEX ix_jobs_subject ON jobs (subject_type, subject_id, id)")
+    op.execute("CREATE INDEX ix_jobs_subject_id ON jobs (subject_id, id)")
     op.execute("CREATE INDEX ix_jobs_actor_id ON jobs (actor_id, id)")
     op.execute("CREATE INDEX ix_jobs_finished ON jobs (finished_at, id) WHERE finished_at IS NOT NULL")
 

@@ -1,17 +1,18 @@
-"""What is read of the ledger."""
+"""The questions of the dispatcher: is anything due?"""
 
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Select, literal_column, select, text
 
+from db.base import table_of
 from db.clock import sql_now
 from db.leases import DueSource
 from db.ledger.models import Job, Queue, Worker
 
-_JOB = Job.__table__
-_WORKER = Worker.__table__
-_QUEUE = Queue.__table__
+_JOB = table_of(Job)
+_WORKER = table_of(Worker)
+_QUEUE = table_of(Queue)
 
 
 def due_sources(*, unclaimed: timedelta, lease: timedelta, abandon: timedelta) -> list[DueSource]:
