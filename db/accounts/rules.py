@@ -54,7 +54,11 @@ class Viewer:
     @property
     def parameters(self) -> dict[str, UUID | bool]:
         """The values that access rules bind."""
-        return {"viewer_id": self.user_id, "viewer_is_editor": self.is_editor}
+        return {
+            "viewer_id": self.user_id,
+            "viewer_is_editor": self.is_editor,
+            "viewer_is_admin": self.is_admin,
+        }
 
     @property
     def is_admin(self) -> bool:

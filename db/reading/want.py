@@ -41,8 +41,8 @@ class Want:
 
 
 def _kind(name: str, value: Any) -> str:
-    # The order and the tab of a list decide the statement's text; other values are its parameters.
-    return str(value) if name in {"order_by", "tab"} else ""
+    # The order and the tab of a list decide the statement's text, and so does a flag; other values are its parameters.
+    return str(value) if name in {"order_by", "tab"} or isinstance(value, bool) else ""
 
 
 def want(*names: "str | Want", args: Mapping[str, Any] | None = None) -> Want:
