@@ -1,15 +1,14 @@
 """Letting a request in: who asks, and whether they ask too often. The same for every way in."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from db.accounts.rules import Viewer
 from db.errors import Code, Outage, Unauthenticated
 from resolvers.context import Context
-from server.auth import Session
 from server.edge import Edge
-from server.graphql.operations import Refresh
 from server.refusals import RequestRefused, unauthenticated
 
 
@@ -41,22 +40,17 @@ async def admit(edge: Edge, *, token: str | None, address: str) -> Admission:
     return Admission(viewer, token, verdict.headers)
 
 
-@contextmanager
-def watched(edge: Edge, admission: Admission, on_end: Callable[[], None]) -> Iterator[Refresh]:
-    """Have the token of a stream watched while a block runs.
+Follow: TypeAlias = Callable[[Context], AbstractContextManager[None]]
 
-    `on_end` is called when it is no longer good. What is given brings an operation's context up to date with the
-    viewer's roles of now; each event calls it.
+
+@contextmanager
+def watched(edge: Edge, admission: Admission, on_end: Callable[[], None]) -> Iterator[Follow]:
+    """Have the token of a stream watched while a block runs; `on_end` is called when it is no longer good.
+
+    What is given keeps an operation's context up to date with the viewer's roles, while its own block runs.
     """
     if admission.token is None or admission.viewer is None:
-        yield lambda _: None
-        return
-    with edge.sessions.hold(admission.token, admission.viewer, on_end) as session:
-        yield lambda context: _bring_up_to_date(context, session)
-
-
-def _bring_up_to_date(context: Context, session: Session) -> None:
-    if context.viewer != session.viewer:
-        context.viewer = session.viewer
-        # Reads are bound to the viewer they were made for.
-        context.__dict__.pop("reading", None)
+        yield lambda _: nullcontext()
+    else:
+        with edge.sessions.hold(admission.token, admission.viewer, on_end) as session:
+            yield session.follow

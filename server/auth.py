@@ -22,6 +22,7 @@ from db.accounts.rules import Viewer, hash_token, is_api_token
 from db.errors import Unauthenticated
 from db.session import Database
 from db.telemetry import get_logger
+from resolvers.context import Context
 from server.jwt import JwtVerifier
 
 log = get_logger(__name__)
@@ -98,6 +99,23 @@ class Session:
     viewer: Viewer
     is_over: bool = False
     holders: dict[int, Callable[[], None]] = field(default_factory=dict)
+    _contexts: dict[int, Context] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def follow(self, context: Context) -> Iterator[None]:
+        """Keep the viewer of a stream's context as they are now, new roles included, while the block runs."""
+        _see(context, self.viewer)
+        self._contexts[id(context)] = context
+        try:
+            yield
+        finally:
+            del self._contexts[id(context)]
+
+    def found(self, viewer: Viewer) -> None:
+        """The viewer as they are now."""
+        self.viewer = viewer
+        for context in self._contexts.values():
+            _see(context, viewer)
 
     def end(self) -> None:
         """The token is no longer good: say so to everybody who uses it, once."""
@@ -120,11 +138,16 @@ class Sessions:
         self._open: dict[str, Session] = {}
         self._numbers = itertools.count()
 
+    @property
+    def open(self) -> tuple[Session, ...]:
+        """The sessions in use."""
+        return tuple(self._open.values())
+
     @contextlib.contextmanager
     def hold(self, token: str, viewer: Viewer, on_end: Callable[[], None]) -> Iterator[Session]:
         """Have a token watched for as long as the block runs. `on_end` is called at most once, and must not block."""
         session = self._open.setdefault(token, Session(token, viewer))
-        session.viewer = viewer
+        session.found(viewer)
         number = next(self._numbers)
         session.holders[number] = on_end
         try:
@@ -142,7 +165,7 @@ class Sessions:
 
     async def check(self) -> None:
         """Look at all tokens now."""
-        sessions = list(self._open.values())
+        sessions = list(self.open)
         self._end_expired(sessions)
         sessions = [session for session in sessions if not session.is_over]
         if not sessions:
@@ -158,7 +181,7 @@ class Sessions:
             if viewer is None:
                 self._end(session)
             else:
-                session.viewer = viewer
+                session.found(viewer)
 
     def _end_expired(self, sessions: list[Session]) -> None:
         # Of our own tokens the database says so; a provider's says it itself, by the clock it was checked with.
@@ -172,3 +195,10 @@ class Sessions:
         if self._open.get(session.token) is session:
             del self._open[session.token]
         session.end()
+
+
+def _see(context: Context, viewer: Viewer) -> None:
+    if context.viewer != viewer:
+        context.viewer = viewer
+        # Reads are bound to the viewer they were made for.
+        context.__dict__.pop("reading", None)

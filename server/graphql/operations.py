@@ -28,8 +28,6 @@ from server.refusals import Rejected
 log = get_logger(__name__)
 
 Running: TypeAlias = Executor[Any]
-# Brings a stream's context up to date before each of its events.
-Refresh: TypeAlias = Callable[[Context], None]
 
 is_awaitable = cast("Callable[[Any], TypeGuard[Awaitable[Any]]]", optimized_is_awaitable)
 
@@ -121,7 +119,7 @@ class Operations:
             return Outcome(self._timeout_body(operation), timed_out=True)
         return Outcome(self._body(result, operation, context))
 
-    async def events(self, operation: Operation, context: Context, refresh: Refresh) -> AsyncGenerator[Event, None]:
+    async def events(self, operation: Operation, context: Context) -> AsyncGenerator[Event, None]:
         """The events of a subscription. Raises Rejected where it cannot start, or must end early."""
         executor = self._build(operation, context)
         if isinstance(executor, list):
@@ -136,7 +134,6 @@ class Operations:
             while True:
                 try:
                     payload = await anext(source)
-                    refresh(context)
                     event = await self._event(executor, payload, operation, context)
                 except StopAsyncIteration:
                     return

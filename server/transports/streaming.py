@@ -83,8 +83,8 @@ async def _serve(
     """Send events until there are no more, the client leaves, the token ends, or the server shuts down."""
     mailbox = Mailbox(edge.limits.waiting_events)
     async with WhilePresent(receive, after_seconds=0) as work:
-        with watched(edge, admission, lambda: work.interrupt("signed out")) as refresh:
-            events = edge.operations.events(operation, context, refresh)
+        with watched(edge, admission, lambda: work.interrupt("signed out")) as follow, follow(context):
+            events = edge.operations.events(operation, context)
             async with alongside(_read(events, framing, mailbox, work), _drained(edge, work)):
                 await _write(send, framing, mailbox, edge.limits.heartbeat_seconds)
     with contextlib.suppress(TimeoutError):

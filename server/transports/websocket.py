@@ -6,7 +6,7 @@ code, and is carried out in one place, `_Connection.serve`.
 """
 
 import asyncio
-from contextlib import ExitStack, aclosing
+from contextlib import ExitStack, aclosing, nullcontext
 
 from graphql import GraphQLError, OperationType
 from starlette.datastructures import Headers
@@ -17,10 +17,10 @@ from starlette.websockets import WebSocket
 from db.errors import Unauthenticated
 from resolvers.errors import present
 from server import metrics
-from server.admission import Admission, admit, watched
+from server.admission import Admission, Follow, admit, watched
 from server.auth import AWAY, bearer_token
 from server.edge import Edge, address_of, edge_of
-from server.graphql.operations import Operation, Refresh
+from server.graphql.operations import Operation
 from server.graphql.params import params_from_json
 from server.graphql.size import hold_to_size
 from server.refusals import Rejected, RequestRefused, too_much
@@ -63,7 +63,7 @@ class _Connection:
         self._operations: dict[str, asyncio.Task[None]] = {}
         self._admission: Admission | None = None
         self._admitted = asyncio.Event()
-        self._refresh: Refresh = lambda _: None
+        self._follow: Follow = lambda _: nullcontext()
         self._watch = ExitStack()
         self._work = Interruptible()
         self._ending: Closed | None = None
@@ -187,7 +187,7 @@ class _Connection:
         self._admission = admission
         self._state["viewer_id"] = str(admission.viewer.user_id) if admission.viewer else None
         signed_out = (CloseCode.UNAUTHORIZED, "UNAUTHENTICATED: the token has expired or was revoked")
-        self._refresh = self._watch.enter_context(watched(self._edge, admission, lambda: self._close(*signed_out)))
+        self._follow = self._watch.enter_context(watched(self._edge, admission, lambda: self._close(*signed_out)))
         self._admitted.set()
         self._outbox.put(protocol.ACK)
 
@@ -246,8 +246,8 @@ class _Connection:
 
     async def _run(self, id_: str, operation: Operation, admission: Admission) -> str:
         context = self._edge.context(viewer=admission.viewer, request_id=self._state["request_id"])
-        self._refresh(context)
-        outcome = await self._edge.operations.run(operation, context)
+        with self._follow(context):
+            outcome = await self._edge.operations.run(operation, context)
         if outcome.executed:
             self._outbox.put(protocol.next_(id_, outcome.body))
             self._outbox.put(protocol.complete(id_))
@@ -257,10 +257,9 @@ class _Connection:
 
     async def _stream(self, id_: str, operation: Operation, admission: Admission) -> None:
         context = self._edge.context(viewer=admission.viewer, request_id=self._state["request_id"])
-        self._refresh(context)
         place = str(admission.viewer.user_id) if admission.viewer else f"address:{self._address}"
-        with self._edge.streams.per_viewer.hold(place), metrics.open_stream("websocket"):
-            async with aclosing(self._edge.operations.events(operation, context, self._refresh)) as events:
+        with self._edge.streams.per_viewer.hold(place), metrics.open_stream("websocket"), self._follow(context):
+            async with aclosing(self._edge.operations.events(operation, context)) as events:
                 async for event in events:
                     if not self._outbox.put(protocol.next_(id_, event.body), id_):
                         self._close(CloseCode.TRY_AGAIN_LATER, "Too many events wait for you: connect again")

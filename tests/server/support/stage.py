@@ -20,6 +20,7 @@ class Stage:
     """What a running operation waits for and reports. One for each test, since the server runs in its loop."""
 
     entered: asyncio.Event = field(default_factory=asyncio.Event)
+    streaming: asyncio.Event = field(default_factory=asyncio.Event)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -170,7 +171,7 @@ class Subscription:
     async def news(self, info: Info) -> AsyncIterator[str]:
         """What the test puts in; an exception is raised. Needs a viewer."""
         info.context.signed_in  # noqa: B018 - raises
-        STAGE.entered.set()
+        STAGE.streaming.set()
         try:
             while True:
                 news = await STAGE.news.get()
