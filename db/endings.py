@@ -19,6 +19,8 @@ from db.errors import Code, refuse
 from db.ledger import commands as ledger
 from db.ledger.models import Job
 from db.ledger.rules import TERMINAL, EndedJob, JobStatus, status_of
+from db.plans import commands as plans
+from db.plans.jobs import PublishPlan
 from db.session import Tx
 
 # Settle the subject of a job that has just ended; the outcome is FAILED or CANCELLED.
@@ -54,8 +56,23 @@ class KindRules:
     on_retry: OnRetry | None = None
 
 
-# Kind of job → its rules. Filled here, by import, and nowhere else.
-KINDS: dict[str, KindRules] = {}
+async def _settle_publication(tx: Tx, ended: EndedJob, status: JobStatus) -> None:
+    if ended.subject_id is not None:
+        was_cancelled = status is JobStatus.CANCELLED
+        await plans.settle_publication(tx, plan_id=ended.subject_id, job_id=ended.id, was_cancelled=was_cancelled)
+
+
+async def _follow_publication(tx: Tx, retried: Retried) -> None:
+    if retried.subject_id is not None:
+        await plans.follow_retry(
+            tx, plan_id=retried.subject_id, old_job_id=retried.old_job_id, new_job_id=retried.new_job_id
+        )
+
+
+# Kind of job → its rules. Filled here and nowhere else.
+KINDS: dict[str, KindRules] = {
+    PublishPlan.kind: KindRules(lock=plans.lock_plan, on_end=_settle_publication, on_retry=_follow_publication),
+}
 
 _NO_RULES = KindRules()
 

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.accounts.models import User
-from db.base import Base, Key, enum_column, one_of
+from db.base import Base, Big, Key, enum_column, one_of, table_of
 from db.courses.models import Course, CourseClass
 from db.plans.rules import PlanState, PlanType
 from db.tasks.models import StepTemplate, Task
@@ -65,6 +65,8 @@ class Plan(Base):
     # No key to `jobs`: the ledger forgets old jobs, the plan stays.
     publish_job_id: Mapped[uuid.UUID | None]
     revision: Mapped[int] = mapped_column(Integer, server_default=text("1"))
+    # Grows with every change of the row (a trigger): streams that have lost their hints see it by this.
+    version: Mapped[Big] = mapped_column(server_default=text("0"))
     created_by_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey(_USER))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -100,4 +102,4 @@ class TaskingPlan(Base):
 
 # What belongs to a plan in the tables of tasks. The lower domain does not know this one, so its keys are named here.
 for _owned in (Task, StepTemplate):
-    _owned.metadata.tables[_owned.__tablename__].append_constraint(ForeignKeyConstraint(["plan_id"], [Plan.id]))
+    table_of(_owned).append_constraint(ForeignKeyConstraint(["plan_id"], [Plan.id]))

@@ -1,11 +1,12 @@
 """What a task may become, who may see that, and what a learner may do with it. Values in, decisions out."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from uuid import UUID
 
-from db.errors import Code, Problem, Refused, refuse
+from db.errors import Code, refuse
 from db.machine import Machine
 
 
@@ -178,7 +179,6 @@ def _closed_window(facts: TaskFacts, *, now: datetime) -> str | None:
     return None
 
 
-def refuse_all(problems: Collection[Problem]) -> None:
-    """Raises Refused with every problem, where there is any."""
-    if problems:
-        raise Refused(*problems)
+def task_topic(task_id: UUID) -> str:
+    """The topic of hints about a task: "look at it again"."""
+    return f"task.{task_id}"

@@ -1,5 +1,52 @@
-"""The subscriptions of plans."""
+"""The streams of plans."""
 
-from typing import Any
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any
+from uuid import UUID
 
-SUBSCRIPTIONS: list[Any] = []
+import strawberry
+
+from db.ledger.rules import job_topic
+from db.plans.queries import PLAN, PlanVersion, plan_version
+from db.plans.rules import plan_topic
+from resolvers.context import Info
+from resolvers.fields import subscription
+from resolvers.ids import not_found, require_id
+from resolvers.paging import described
+from resolvers.plans.types import TaskPlan
+from resolvers.selection import wanted
+from resolvers.watching import watch
+
+
+@subscription
+async def plan_changed(
+    info: Info, plan_id: Annotated[strawberry.ID, described("The plan's id.")]
+) -> AsyncGenerator[TaskPlan, None]:
+    """The plan as it is, then its newest state after every change of it, of its tasking plans or of its job's status.
+
+    At most twice a second. Not the job's progress (that is `jobProgress`), and not the learners' work. After a
+    reconnect it begins with the plan as it is again.
+    """
+    key = require_id(plan_id, "planId", types=("TaskPlan",), thing="plan")
+    tree = wanted(info)
+    reading = info.context.reading
+
+    async def version() -> PlanVersion | None:
+        return await plan_version(reading, key)
+
+    async for state in watch(info.context, version, topics=lambda found: _topics(key, found)):
+        if state is None:
+            raise not_found("plan", "planId")
+        found = await reading.one(PLAN, tree, key)
+        if found is not None:
+            yield found
+
+
+def _topics(key: UUID, state: PlanVersion | None) -> list[str]:
+    topics = [plan_topic(key)]
+    if state is not None and state.job_id is not None:
+        topics.append(job_topic(state.job_id))
+    return topics
+
+
+SUBSCRIPTIONS: list[Any] = [plan_changed]

@@ -1,6 +1,205 @@
 """Types of tasks."""
 
-from db.reading import Entity
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
 
-NODES: dict[str, Entity] = {}
-TYPES: list[type] = []
+import strawberry
+
+from db.reading import Entity
+from db.tasks.queries import WORK_TASK
+from db.tasks.rules import HoldExpiry, HoldOnAssign, QueueTab, TaskAction, TaskStatus
+from resolvers.accounts.types import Actor, Assignee
+from resolvers.context import Info
+from resolvers.fields import Node, Row, RowInterface, attr, computed, enum_type, node_id, related
+from resolvers.ids import encode_id
+from resolvers.paging import After, Connection, First
+from resolvers.scalars import JSON
+
+if TYPE_CHECKING:
+    from resolvers.plans.types import TaskPlan
+
+enum_type(
+    TaskStatus,
+    name="TaskStatus",
+    description="Where a task is.",
+    values={
+        "ASSIGNED": "It waits for its assignee.",
+        "IN_PROGRESS": "Work has begun.",
+        "ON_HOLD": "It has an open child, or a timed hold. Never set by a client: it follows from them.",
+        "COMPLETED": "It is done. Final.",
+        "CANCELLED": "It is no longer needed. Final.",
+    },
+)
+enum_type(
+    HoldExpiry,
+    name="HoldExpiry",
+    description="What happens to a task when its hold runs out.",
+    values={"RESUME": "It goes on.", "COMPLETE": "It is completed."},
+)
+enum_type(
+    HoldOnAssign,
+    name="HoldOnAssign",
+    description="What happens to the open hold of a team's task when it is assigned to a person.",
+    values={"CANCEL": "The hold ends.", "MOVE": "The hold moves to the person's task, with the same end."},
+)
+enum_type(
+    QueueTab,
+    name="QueueTab",
+    description="The tabs of a queue of tasks.",
+    values={
+        "ASSIGNED": "Assigned and in progress, newest assignment first.",
+        "ON_HOLD": "On hold.",
+        "COMPLETED": "Closed in the last 7 days, newest first.",
+    },
+)
+enum_type(
+    TaskAction,
+    name="TaskAction",
+    description="Something that a viewer may do with a task.",
+    values={
+        "START": "Begin to work on it: `startTask`.",
+        "COMPLETE": "Say that it is done: `completeTask`.",
+        "CANCEL": "Say that it is no longer needed: `cancelTask`.",
+        "ASSIGN": "Give a team's task to a person: `assignTask`.",
+        "REASSIGN": "Give it to somebody else: `reassignTask`.",
+        "PLACE_HOLD": "Pause it until an instant: `placeHold`.",
+        "END_HOLD": "End its hold early: `endHold`.",
+        "CREATE_CHILD": "Make a task below it: `createTask`.",
+        "UPDATE": "Change its title or dates, add a note: `updateTask`.",
+        "COMPLETE_STEP": "Complete one of its steps: `completeStep`.",
+    },
+)
+
+
+@strawberry.type(description="What holds a type of task allows. The only place where these limits are.")
+class HoldPolicy:
+    """Limits of holds."""
+
+    min_days: int = attr("The shortest hold, in days of 24 hours.")
+    max_days: int = attr("The longest hold, in days of 24 hours.")
+    presets: list[int] = attr("Durations worth offering, in days.")
+    on_expiry: HoldExpiry = attr("What happens to the task when its hold runs out.")
+    on_assign: HoldOnAssign = attr("What happens to an open hold when a team's task is assigned to a person.")
+    note_required: bool = attr("Whether `placeHold` must say why.")
+
+
+@strawberry.type(description="A kind of task.")
+class TaskType:
+    """A kind of task."""
+
+    name: str = attr("Stable, for programs: `reading`, `general` …")
+    label: str = attr("For people.")
+    hold: HoldPolicy | None = attr("What holds are allowed; null: none.")
+
+
+@strawberry.type(description="Something that somebody wrote to a task.")
+class TaskNote:
+    """A note."""
+
+    at: datetime = attr("When it was written.")
+    actor: Actor = attr("Who wrote it.")
+    text: str = attr("What it says.")
+
+
+@strawberry.type(description="One change of a task's status.")
+class TaskTransition:
+    """A line of a task's history."""
+
+    at: datetime = attr("When it happened.")
+    actor: Actor = attr("Who did it: a person, or the system.")
+    from_status: TaskStatus | None = attr("The status before; null: the task was created.", name="from")
+    to_status: TaskStatus = attr("The status after.", name="to")
+    reason: str | None = attr("Why, in words.")
+
+
+@strawberry.type(description="One step of a learner's task. Its id belongs to this learner's step alone.")
+class TaskStep:
+    """A step."""
+
+    position: int = attr("Its place in the task, from 1.")
+    kind: str = attr("What it is: `page`, `exercise`, `external`.")
+    title: str = attr("For people.")
+    completed_at: datetime | None = attr("When the learner completed it; null: not yet.")
+
+    @computed()
+    def id(self: Any) -> strawberry.ID:
+        """Opaque; what `completeStep` takes. It is this learner's: another learner's same step has another id."""
+        return strawberry.ID(encode_id("TaskStep", f"{self.task_id}.{self.template_id}"))
+
+    @computed()
+    def content(self: Any) -> JSON:
+        """What is to be done: `{itemId}`, `{exerciseId, points}` or `{url}`, by kind."""
+        content = dict(self.content)
+        if "itemId" in content:
+            content["itemId"] = encode_id("CourseItem", content["itemId"])
+        return JSON(content)
+
+
+@strawberry.interface(description="A piece of work, or a hold on one.")
+class Task(Node, RowInterface):
+    """What work and holds share."""
+
+    type: TaskType = attr("What kind of task it is.")
+    title: str = attr("For people.")
+    status: TaskStatus = attr("Where it is.")
+    instructions: list[str] = attr("What was written to it, oldest first. Only ever added to.")
+    notes: list[TaskNote] = attr("The same with who wrote it and when, oldest first.")
+    parent: Annotated["WorkTask", strawberry.lazy("resolvers.tasks.types")] | None = attr(
+        "The task above it; null at the root, and where the viewer may not see it."
+    )
+    is_root: bool = attr("Whether there is no task above it.")
+    assigned_to: Assignee = attr("Whose it is: a person or a team.")
+    assigned_by: Actor = attr("Who assigned it.")
+    cancelled_by: Actor | None = attr("Who cancelled it; null: nobody, or the system.")
+    created_at: datetime = attr("When it was made.")
+    assigned_at: datetime = attr("When it last became somebody's to do.")
+    started_at: datetime | None = attr("When work began; null: not yet.")
+    placed_on_hold_at: datetime | None = attr("When it was last put on hold; null: never.")
+    closed_at: datetime | None = attr("When it was completed or cancelled; null: it is open.")
+
+    @strawberry.field(description="Every change of its status, newest first.")
+    def timeline(self, info: Info, first: First = None, after: After = None) -> Connection[TaskTransition]:
+        """Every change of its status, newest first."""
+        return related(self, info)  # type: ignore[no-any-return]  # the planner's rows have no static type
+
+
+@strawberry.type(description="One person's or one team's piece of work.")
+class WorkTask(Row, Task, Node):
+    """A piece of work."""
+
+    id: strawberry.ID = node_id()
+    available_actions: list[TaskAction] = attr("What the viewer may do with it now.")
+    steps: list[TaskStep] = attr("Its steps in order; empty where it has none.")
+    step_count: int = attr("How many steps it has.")
+    completed_step_count: int = attr("How many of them are completed.")
+    opens_at: datetime | None = attr("From when on it may be worked on; null: at once.")
+    due_at: datetime | None = attr("When it should be done; null: no date.")
+    closes_at: datetime | None = attr("Until when it may be worked on; null: without end.")
+    is_ready: bool = attr("Whether it may be worked on now: open, opened, not closed, not on hold, not withdrawn.")
+    is_overdue: bool = attr("Whether it is open and its due date has passed.")
+    is_withdrawn: bool = attr("Whether its plan was withdrawn: it is shown and cannot be worked on.")
+    plan: Annotated["TaskPlan", strawberry.lazy("resolvers.plans.types")] | None = attr(
+        "The plan it was made by; null: none, or not visible to the viewer."
+    )
+
+    @strawberry.field(description="The tasks below it, newest first. Holds are left out.")
+    def children(
+        self, info: Info, first: First = None, after: After = None
+    ) -> Connection[Annotated["WorkTask", strawberry.lazy("resolvers.tasks.types")]]:
+        """The tasks below it, newest first. Holds are left out."""
+        return related(self, info)  # type: ignore[no-any-return]  # the planner's rows have no static type
+
+
+@strawberry.type(description="How many tasks a queue has.")
+class TaskCounts:
+    """Counts of a queue."""
+
+    unassigned: int = attr("A team's tasks that nobody has yet; 0 in a person's queue.")
+    assigned: int = attr("Assigned and in progress.")
+    on_hold: int = attr("On hold.")
+    completed: int = attr("Closed in the last 7 days.")
+    overdue: int = attr("Open and past their due date, whatever the tab.")
+
+
+NODES: dict[str, Entity] = {"WorkTask": WORK_TASK}
+TYPES: list[type] = [WorkTask]

@@ -4,8 +4,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 
-import db.ledger.models
-import db.plans.models  # noqa: F401 - loads the models of every domain
+import db.endings  # noqa: F401 - loads the models of every domain
 from db.base import Base
 from db.session import Database
 

@@ -27,6 +27,7 @@ TABLES = (
         live_opens_at TIMESTAMP WITH TIME ZONE,
         publish_job_id UUID,
         revision INTEGER DEFAULT 1 NOT NULL,
+        version BIGINT DEFAULT 0 NOT NULL,
         created_by_id UUID,
         created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
         updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
@@ -115,9 +116,24 @@ GUARD = (
     """,
 )
 
+# Streams compare the version of what they sent with the one that is stored.
+VERSION = (
+    """
+    CREATE FUNCTION plans_version_grows() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        NEW.version := OLD.version + 1;
+        RETURN NEW;
+    END $$
+    """,
+    """
+    CREATE TRIGGER plans_version_grows BEFORE UPDATE ON plans
+        FOR EACH ROW EXECUTE FUNCTION plans_version_grows()
+    """,
+)
+
 
 def upgrade() -> None:
-    for statement in (*TABLES, *KEYS, *GUARD):
+    for statement in (*TABLES, *KEYS, *GUARD, *VERSION):
         op.execute(statement)
 
 
@@ -125,4 +141,4 @@ def downgrade() -> None:
     op.execute("ALTER TABLE tasks DROP CONSTRAINT fk_tasks_plan_id")
     op.execute("ALTER TABLE task_step_templates DROP CONSTRAINT fk_task_step_templates_plan_id")
     op.execute("DROP TABLE tasking_plans, plans")
-    op.execute("DROP FUNCTION plans_request_only_grows()")
+    op.execute("DROP FUNCTION plans_request_only_grows(), plans_version_grows()")

@@ -1,6 +1,7 @@
 """The statements of publishing: set-based, so that a learner costs a row and never a round trip."""
 
 from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import JSONB
 
 # Who gets the plan, and when: a learner's own dates win over those of their class, and these over the course's.
 # Of two classes of one rank the later due date wins.
@@ -37,7 +38,7 @@ _DATED = f"""
     ORDER BY reached.user_id, reached.rank, reached.due_at DESC
 """
 
-READ_PLAN = text("SELECT * FROM plans WHERE id = :plan_id")
+READ_PLAN = text("SELECT * FROM plans WHERE id = :plan_id").columns(settings=JSONB)
 SHARE_PLAN = text("SELECT FROM plans WHERE id = :plan_id FOR SHARE")
 # The strongest lock: nobody who works on a task of this plan (they share its key) does so while it goes live.
 LOCK_PLAN = text(

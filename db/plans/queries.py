@@ -1,0 +1,264 @@
+"""Reads of plans: what a plan shows to those who teach it, and what of it to those who learn."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    DateTime,
+    FromClause,
+    Text,
+    any_,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+)
+
+from db.accounts.queries import SYSTEM, USER
+from db.accounts.rules import Viewer
+from db.base import table_of
+from db.courses.models import Course, CourseClass, CourseTeacher, Enrollment
+from db.courses.queries import COURSE, COURSE_CLASS
+from db.ledger.queries import JOB, JOBS_OF_SUBJECT, SUBJECTS, SubjectAccess
+from db.plans.models import Plan, TaskingPlan
+from db.plans.rules import PlanFacts, PlanState, available_actions, is_open, locked_fields
+from db.reading import Derived, Either, Entity, Filter, Listing, Many, One, Order, Reading, Want, bind
+from db.reading.entity import NOW, Expression
+from db.tasks.models import Task
+from db.tasks.queries import WORK_TASK, is_seen_by_learner, teaches
+
+_PLANS = table_of(Plan)
+_TASKINGS = table_of(TaskingPlan)
+_TASKS = table_of(Task)
+_COURSES = table_of(Course)
+_CLASSES = table_of(CourseClass)
+_TEACHERS = table_of(CourseTeacher)
+_ENROLLMENTS = table_of(Enrollment)
+
+
+# --- who sees a plan --------------------------------------------------------------------------------------------------
+
+
+def _own_task(plan_id: ColumnElement[Any]) -> ColumnElement[bool]:
+    own = _TASKS.alias("own")
+    return exists().where(
+        own.c.plan_id == plan_id, own.c.assignee_user_id == bind("viewer_id"), is_seen_by_learner(own)
+    )
+
+
+def _visible(plan: FromClause, viewer: Viewer) -> ColumnElement[bool] | None:
+    if viewer.is_editor:
+        return None
+    return or_(teaches(plan.c.course_id), _own_task(plan.c.id))
+
+
+def _sees_everybody(plan: FromClause) -> ColumnElement[bool]:
+    return or_(bind("viewer_is_editor", Boolean), teaches(plan.c.course_id))
+
+
+def _may_write(plan: FromClause) -> ColumnElement[bool]:
+    own = exists().where(_TEACHERS.c.course_id == plan.c.course_id, _TEACHERS.c.user_id == bind("viewer_id"))
+    return or_(bind("viewer_is_editor", Boolean), own)
+
+
+def _tasking_visible(tasking: FromClause, viewer: Viewer) -> ColumnElement[bool] | None:
+    """A learner sees the tasking plans that reach them: their own, their class's, their course's."""
+    if viewer.is_editor:
+        return None
+    plan = _PLANS.alias("of")
+    attended = (
+        select(_CLASSES.c.id, _CLASSES.c.course_id)
+        .join(_ENROLLMENTS, _ENROLLMENTS.c.class_id == _CLASSES.c.id)
+        .where(_ENROLLMENTS.c.user_id == bind("viewer_id"), _ENROLLMENTS.c.status == "ACTIVE")
+        .subquery("attended")
+    )
+    reached = exists().where(or_(attended.c.id == tasking.c.class_id, attended.c.course_id == tasking.c.course_id))
+    taught = exists().where(plan.c.id == tasking.c.plan_id, teaches(plan.c.course_id))
+    return or_(tasking.c.user_id == bind("viewer_id"), reached, taught)
+
+
+# --- what a plan shows ------------------------------------------------------------------------------------------------
+
+
+def _course_ends(plan: FromClause) -> ColumnElement[Any]:
+    return select(_COURSES.c.ends_at).where(_COURSES.c.id == plan.c.course_id).scalar_subquery()
+
+
+_FACTS = ("state", "live_opens_at", "first_published_at", "publish_last_requested_at", "course_ends_at")
+
+
+def _facts(now: datetime, *columns: Any) -> PlanFacts:
+    state, opens_at, first_published_at, requested_at, ends_at = columns
+    return PlanFacts(
+        PlanState(state), opens_at, first_published_at, requested_at, ends_at is not None and ends_at < now
+    )
+
+
+def _is_open(now: datetime, opens_at: datetime | None) -> bool:
+    return is_open(PlanFacts(PlanState.PUBLISHED, live_opens_at=opens_at), now=now)
+
+
+def _locked(now: datetime, *columns: Any) -> Sequence[str]:
+    return locked_fields(_facts(now, *columns), now=now)
+
+
+def _actions(may_write: bool, now: datetime, *columns: Any) -> Sequence[Any]:
+    return available_actions(_facts(now, *columns), may_write=may_write)
+
+
+PLAN = Entity(
+    "TaskPlan",
+    _PLANS,
+    columns={"may_write": _may_write, "sees_everybody": _sees_everybody, "course_ends_at": _course_ends},
+    visible=_visible,
+)
+
+
+def _target_name(tasking: FromClause) -> ColumnElement[Any]:
+    course = select(_COURSES.c.title).where(_COURSES.c.id == tasking.c.course_id).scalar_subquery()
+    class_ = select(_CLASSES.c.name).where(_CLASSES.c.id == tasking.c.class_id).scalar_subquery()
+    users = USER.table
+    user = select(users.c.name).where(users.c.id == tasking.c.user_id).scalar_subquery()
+    return func.coalesce(course, class_, user)
+
+
+TASKING_PLAN = Entity(
+    "TaskingPlan",
+    _TASKINGS,
+    columns={"target_name": _target_name},
+    relations={
+        "target_course": One(lambda: COURSE, on=lambda tasking, course: course.c.id == tasking.c.course_id),
+        "target_class": One(lambda: COURSE_CLASS, on=lambda tasking, class_: class_.c.id == tasking.c.class_id),
+        "target_user": One(lambda: USER, on=lambda tasking, user: user.c.id == tasking.c.user_id),
+        "target": Either(("target_course", "target_class", "target_user")),
+    },
+    visible=_tasking_visible,
+)
+
+
+def _learner_name(task: FromClause) -> ColumnElement[Any]:
+    users = USER.table
+    return select(func.lower(users.c.name)).where(users.c.id == task.c.assignee_user_id).scalar_subquery()
+
+
+def _live_of_plan(task: FromClause) -> ColumnElement[bool]:
+    return exists().where(_PLANS.c.id == task.c.plan_id, _PLANS.c.live_generation == task.c.generation)
+
+
+def _of_class(task: FromClause) -> ColumnElement[bool]:
+    return exists().where(
+        _ENROLLMENTS.c.class_id == bind("class_id"),
+        _ENROLLMENTS.c.user_id == task.c.assignee_user_id,
+        _ENROLLMENTS.c.status == "ACTIVE",
+    )
+
+
+TASKS_OF_PLAN = Many(
+    lambda: WORK_TASK,
+    key=lambda task: task.c.plan_id,
+    listing=Listing(
+        orders={"LEARNER": Order((_learner_name, lambda task: task.c.id), (str, UUID), (False, False))},
+        filters={
+            "statuses": Filter(lambda task: task.c.status == any_(bind("statuses", Text, many=True))),
+            "class_id": Filter(_of_class),
+        },
+    ),
+    where=_live_of_plan,
+)
+
+
+PLAN.relations.update(
+    {
+        "course": One(lambda: COURSE, on=lambda plan, course: course.c.id == plan.c.course_id),
+        "creator": One(lambda: USER, on=lambda plan, user: user.c.id == plan.c.created_by_id),
+        "created_by": Either(("creator",), default=SYSTEM),
+        "tasking_plans": Many(
+            lambda: TASKING_PLAN,
+            key=lambda tasking: tasking.c.plan_id,
+            order=lambda tasking: (tasking.c.due_at, tasking.c.id),
+        ),
+        "publish_job": One(lambda: JOB, on=lambda plan, job: job.c.id == plan.c.publish_job_id, is_guarded=True),
+        "publications": JOBS_OF_SUBJECT,
+        "tasks": TASKS_OF_PLAN,
+        "is_open": Derived((NOW, "live_opens_at"), _is_open),
+        "locked_fields": Derived((NOW, *_FACTS), _locked),
+        "available_actions": Derived(("may_write", NOW, *_FACTS), _actions),
+    }
+)
+WORK_TASK.relations["plan"] = One(lambda: PLAN, on=lambda task, plan: plan.c.id == task.c.plan_id, is_guarded=True)
+
+
+def _plan_where(
+    rule: Callable[[FromClause], ColumnElement[bool]],
+) -> Callable[[ColumnElement[Any]], ColumnElement[bool]]:
+    def holds(plan_id: ColumnElement[Any]) -> ColumnElement[bool]:
+        plan = _PLANS.alias("worked_on")
+        return exists().where(plan.c.id == plan_id, rule(plan))
+
+    return holds
+
+
+# Jobs name classmates in their errors: those who learn only see none of a plan's.
+SUBJECTS["TaskPlan"] = SubjectAccess(
+    entity=lambda: PLAN, readable=_plan_where(_sees_everybody), writable=_plan_where(_may_write)
+)
+
+
+# --- a course's plans -------------------------------------------------------------------------------------------------
+
+
+def _due_at(plan: FromClause) -> ColumnElement[Any]:
+    first = select(func.min(_TASKINGS.c.due_at)).where(_TASKINGS.c.plan_id == plan.c.id).scalar_subquery()
+    return func.coalesce(first, literal("infinity", DateTime(timezone=True)))
+
+
+_BY_DUE: tuple[Expression, ...] = (_due_at, lambda plan: plan.c.id)
+_BY_CREATION: tuple[Expression, ...] = (lambda plan: plan.c.created_at, lambda plan: plan.c.id)
+_BY_TITLE: tuple[Expression, ...] = (lambda plan: func.lower(plan.c.title), lambda plan: plan.c.id)
+
+PLANS_OF_COURSE = Many(
+    lambda: PLAN,
+    key=lambda plan: plan.c.course_id,
+    listing=Listing(
+        orders={
+            "DUE_ASC": Order(_BY_DUE, (datetime, UUID), (False, False)),
+            "DUE_DESC": Order(_BY_DUE, (datetime, UUID), (True, True)),
+            "CREATED_DESC": Order(_BY_CREATION, (datetime, UUID), (True, True)),
+            "TITLE_ASC": Order(_BY_TITLE, (str, UUID), (False, False)),
+        },
+        filters={
+            "states": Filter(lambda plan: plan.c.state == any_(bind("states", Text, many=True))),
+            "due_from": Filter(lambda plan: _due_at(plan) >= bind("due_from", DateTime(timezone=True))),
+            "due_to": Filter(lambda plan: _due_at(plan) <= bind("due_to", DateTime(timezone=True))),
+        },
+        default="DUE_ASC",
+    ),
+)
+COURSE.relations["plans"] = PLANS_OF_COURSE
+
+
+@dataclass(frozen=True, slots=True)
+class PlanVersion:
+    """What differs where a plan has changed: its own version, and the status of its newest job."""
+
+    version: int
+    job_id: UUID | None
+    job_state: str | None
+
+
+_VERSION = Want("", (Want("version"), Want("publish_job", (Want("state"),))))
+
+
+async def plan_version(reading: Reading, plan_id: UUID) -> PlanVersion | None:
+    """A plan's version; None where the viewer may not see it (any more)."""
+    found = await reading.one(PLAN, _VERSION, plan_id)
+    if found is None:
+        return None
+    job = found.publish_job
+    return PlanVersion(found.version, job and job.id, job and job.state)
