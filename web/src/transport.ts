@@ -21,8 +21,10 @@ export interface Sink {
   complete(): void;
 }
 
-function authorization(): Headers {
-  return token.get() ? { Authorization: `Bearer ${token.get()}` } : {};
+// The headers of the tab's own editor go before the token box.
+function signed(headers: Headers): Headers {
+  const hasOwn = Object.keys(headers).some((name) => name.toLowerCase() === "authorization");
+  return hasOwn || !token.get() ? headers : { ...headers, Authorization: `Bearer ${token.get()}` };
 }
 
 export async function post(request: Request, headers: Headers = {}): Promise<ExecutionResult> {
@@ -31,8 +33,7 @@ export async function post(request: Request, headers: Headers = {}): Promise<Exe
     headers: {
       "Content-Type": "application/json",
       Accept: "application/graphql-response+json, application/json;q=0.9",
-      ...authorization(),
-      ...headers,
+      ...signed(headers),
     },
     body: JSON.stringify(request),
   });
@@ -48,13 +49,13 @@ export async function post(request: Request, headers: Headers = {}): Promise<Exe
 function openWebSocket(request: Request, headers: Headers, sink: Sink): () => void {
   const client = createWs({
     url: endpoint.replace(/^http/, "ws"),
-    connectionParams: { ...authorization(), ...headers },
+    connectionParams: signed(headers),
   });
   return client.subscribe(request, asSink(sink));
 }
 
 function openSse(request: Request, headers: Headers, sink: Sink): () => void {
-  const client = createSse({ url: endpoint, headers: { ...authorization(), ...headers } });
+  const client = createSse({ url: endpoint, headers: signed(headers) });
   return client.subscribe(request, asSink(sink));
 }
 
