@@ -7,6 +7,7 @@ those that came meanwhile only the newest. Logs are all kept.
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,7 +23,8 @@ from db.telemetry import get_logger
 
 log = get_logger(__name__)
 
-PROGRESS_INTERVAL_SECONDS = 0.1
+# Of one job at most so many progress events are stored in any second; the first ones of a burst at once.
+MOST_PROGRESS_A_SECOND = 10
 # How long the first line waits for company, so that a burst is one write.
 GATHER_SECONDS = 0.003
 # A handler that logs faster than Postgres takes it waits here.
@@ -59,7 +61,7 @@ class Notes:
         self.has_room.set()
         self._journal = journal
         self._lines: list[tuple[float, Line]] = []
-        self._progress_stored_at = float("-inf")
+        self._progress_stored_at: deque[float] = deque(maxlen=MOST_PROGRESS_A_SECOND)
 
     def progress(self, *, done: int | None, total: int | None, step: str | None) -> None:
         """The job is so far. What is not given stays as it was."""
@@ -97,16 +99,20 @@ class Notes:
             return None
         if any(line.type is not EventType.PROGRESS for _, line in self._lines):
             return 0.0
-        return max(0.0, self._progress_stored_at + PROGRESS_INTERVAL_SECONDS - time.monotonic())
+        return self._progress_due_in(time.monotonic())
+
+    def _progress_due_in(self, now: float) -> float:
+        stored = self._progress_stored_at
+        return max(0.0, stored[0] + 1.0 - now) if len(stored) == MOST_PROGRESS_A_SECOND else 0.0
 
     def take(self) -> list[tuple[float, Line]]:
         """What may be written now, oldest first. Progress that comes too soon after the last stays."""
         now = time.monotonic()
-        is_progress_due = now >= self._progress_stored_at + PROGRESS_INTERVAL_SECONDS
+        is_progress_due = self._progress_due_in(now) == 0.0
         taken = [each for each in self._lines if is_progress_due or each[1].type is not EventType.PROGRESS]
         self._lines = [each for each in self._lines if not is_progress_due and each[1].type is EventType.PROGRESS]
         if is_progress_due and any(line.type is EventType.PROGRESS for _, line in taken):
-            self._progress_stored_at = now
+            self._progress_stored_at.append(now)
         self.has_room.set()
         return taken
 
