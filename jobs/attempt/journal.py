@@ -103,7 +103,10 @@ class Notes:
 
     def _progress_due_in(self, now: float) -> float:
         stored = self._progress_stored_at
-        return max(0.0, stored[0] + 1.0 - now) if len(stored) == MOST_PROGRESS_A_SECOND else 0.0
+        if len(stored) < MOST_PROGRESS_A_SECOND:
+            return 0.0
+        # After the first ones evenly, or a long job would be seen to move in jerks, once a second.
+        return max(0.0, stored[0] + 1.0 - now, stored[-1] + 1.0 / MOST_PROGRESS_A_SECOND - now)
 
     def take(self) -> list[tuple[float, Line]]:
         """What may be written now, oldest first. Progress that comes too soon after the last stays."""

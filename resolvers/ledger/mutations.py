@@ -1,5 +1,103 @@
 """The mutations of ledger."""
 
 from typing import Any
+from uuid import UUID
 
-MUTATIONS: list[Any] = []
+import strawberry
+
+from db import endings
+from db.accounts.rules import Viewer
+from db.errors import Code, refuse
+from db.ledger.queries import JOB, may_write_job
+from db.session import Tx
+from resolvers.context import Info
+from resolvers.fields import MutationPayload, attr, mutation
+from resolvers.ids import not_found, require_id
+from resolvers.ledger.types import Job
+from resolvers.selection import wanted
+
+LONGEST_REASON = 500
+IDEMPOTENCY_KEY = "The same key with the same input within 24 hours gives the first outcome again."
+
+
+@strawberry.input(description="Which job to cancel.")
+class CancelJobInput:
+    """A request to cancel."""
+
+    job_id: strawberry.ID = attr("The job.")
+    reason: str | None = attr("Why, for its history; at most 500 characters.", default=None)
+    idempotency_key: str | None = attr(IDEMPOTENCY_KEY, default=None)
+
+
+@strawberry.input(description="Which job to do again.")
+class RetryJobInput:
+    """A request to try again."""
+
+    job_id: strawberry.ID = attr("A job that FAILED or was CANCELLED, and is not being tried again already.")
+    idempotency_key: str | None = attr(IDEMPOTENCY_KEY, default=None)
+
+
+async def _job(self: Any, info: Info) -> Any:
+    return None if self.job_id is None else await info.context.reading.one(JOB, wanted(info), self.job_id)
+
+
+@strawberry.type(description="What `cancelJob` did.")
+class CancelJobPayload(MutationPayload):
+    """A cancelled job, or one that is asked to stop."""
+
+    job_id: strawberry.Private[UUID | None] = None
+    job: Job | None = strawberry.field(
+        resolver=_job,
+        description="The job: CANCELLED at once where it had not begun, else still RUNNING, with `cancelRequestedAt`. "
+        "Null where the mutation was refused.",
+    )
+
+
+@strawberry.type(description="What `retryJob` did.")
+class RetryJobPayload(MutationPayload):
+    """A new job."""
+
+    job_id: strawberry.Private[UUID | None] = None
+    job: Job | None = strawberry.field(
+        resolver=_job, description="The new job, with `retryOf`. Null where the mutation was refused."
+    )
+
+
+@mutation
+async def cancel_job(tx: Tx, viewer: Viewer, input: CancelJobInput) -> CancelJobPayload:
+    """Stop a job. For who asked for it, who may change its subject, and ADMIN.
+
+    One that waits is CANCELLED at once. One that runs is asked to stop and ends at its next safe point; if it is done
+    before it gets there, it is COMPLETED. JOB_NOT_CANCELLABLE where it has ended.
+    """
+    reason = input.reason.strip() if input.reason else None
+    if reason and len(reason) > LONGEST_REASON:
+        raise refuse(
+            Code.BAD_USER_INPUT, f"`reason` takes at most {LONGEST_REASON} characters.", "reason", max=LONGEST_REASON
+        )
+    job_id = await _writable(tx, viewer, input.job_id)
+    await endings.cancel_job(tx, job_id=job_id, actor_id=viewer.user_id, reason=reason or None, now=tx.now)
+    return CancelJobPayload(job_id=job_id)
+
+
+@mutation
+async def retry_job(tx: Tx, viewer: Viewer, input: RetryJobInput) -> RetryJobPayload:
+    """Do a job again, as a new job with the same parameters. For who asked for it, who may change its subject, ADMIN.
+
+    JOB_NOT_RETRYABLE unless it FAILED or was CANCELLED and no newer try of it is under way.
+    """
+    job_id = await _writable(tx, viewer, input.job_id)
+    return RetryJobPayload(job_id=await endings.retry_job(tx, job_id=job_id, actor_id=viewer.user_id, now=tx.now))
+
+
+async def _writable(tx: Tx, viewer: Viewer, id: str) -> UUID:
+    key = require_id(id, "jobId", types=("Job",), thing="job")
+    may_write = await may_write_job(tx, viewer=viewer, job_id=key)
+    if may_write is None:
+        raise not_found("job", "jobId")
+    if not may_write:
+        raise refuse(Code.FORBIDDEN, "You may see this job, and not change it.", "jobId")
+    return key
+
+
+MUTATIONS: list[Any] = [cancel_job, retry_job]

@@ -1,5 +1,96 @@
 """The queries of ledger."""
 
-from typing import Any
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+from uuid import UUID
 
-QUERIES: list[Any] = []
+import strawberry
+
+from db.ledger.queries import JOB, JOBS, narrowing
+from db.ledger.rules import JobStatus
+from resolvers.context import Info
+from resolvers.fields import attr, enum_type, query
+from resolvers.ids import decode_id
+from resolvers.ledger.types import Job
+from resolvers.paging import After, Connection, First, described
+from resolvers.selection import wanted
+
+
+class JobOrder(StrEnum):
+    """Orders of the list of jobs."""
+
+    ENQUEUED_DESC = "ENQUEUED_DESC"
+    ENQUEUED_ASC = "ENQUEUED_ASC"
+    FINISHED_DESC = "FINISHED_DESC"
+    DISPATCH_ASC = "DISPATCH_ASC"
+
+
+enum_type(
+    JobOrder,
+    name="JobOrder",
+    description="The order of a list of jobs.",
+    values={
+        "ENQUEUED_DESC": "The newest first.",
+        "ENQUEUED_ASC": "The oldest first.",
+        "FINISHED_DESC": "The last to end first; only jobs that have ended.",
+        "DISPATCH_ASC": "The next to run first; only jobs that wait.",
+    },
+)
+
+
+@strawberry.input(description="Which jobs: all that is given must hold. A list means any of its values.")
+class JobFilter:
+    """A filter of jobs."""
+
+    kinds: list[str] | None = attr("Their kinds, such as `plan.publish`.", default=None)
+    statuses: list[JobStatus] | None = attr("Their statuses.", default=None)
+    subject_id: strawberry.ID | None = attr("The thing that they work on.", default=None)
+    requested_by_id: strawberry.ID | None = attr("The person who asked for them.", default=None)
+    queue: str | None = attr("Their queue.", default=None)
+    uuid: str | None = attr("Their key.", default=None)
+    is_quarantined: bool | None = attr("Whether several workers died of them.", default=None)
+    enqueued_from: datetime | None = attr("Asked for at this instant or later.", default=None)
+    enqueued_to: datetime | None = attr("Asked for before this instant.", default=None)
+
+
+@query
+async def job(info: Info, id: Annotated[strawberry.ID, described("The job's id.")]) -> Job | None:
+    """A job by its id. Null for an id that is malformed or unknown, and for a job the viewer may not see.
+
+    Jobs are seen by who asked for them, by who may read their subject (a plan's: its teachers), and by ADMIN.
+    """
+    return await _job(info, decode_id(id, "Job"))
+
+
+@query
+async def job_by_uuid(info: Info, uuid: Annotated[str, described("The job's `uuid`.")]) -> Job | None:
+    """A job by its key, as it stands in logs and in `GET /jobs/{uuid}`. Null as with `job`."""
+    try:
+        key = UUID(uuid)
+    except ValueError:
+        return None
+    return await _job(info, key)
+
+
+@query
+async def jobs(
+    info: Info,
+    filter: Annotated[JobFilter | None, described("Which jobs; absent: all that the viewer may see.")] = None,
+    order_by: Annotated[JobOrder, described("Their order.")] = JobOrder.ENQUEUED_DESC,
+    first: First = None,
+    after: After = None,
+) -> Connection[Job] | None:
+    """Jobs that the viewer may see: their own, those of subjects they may read, all for ADMIN."""
+    page: Any = await info.context.reading.page(
+        JOB, wanted(info), JOBS, name=f"jobs.{order_by}", where=narrowing(order_by)
+    )
+    return page  # type: ignore[no-any-return]  # the planner's pages have no static type
+
+
+async def _job(info: Info, key: UUID | None) -> Job | None:
+    found: Job | None = None if key is None else await info.context.reading.one(JOB, wanted(info), key)
+    return found
+
+
+QUERIES: list[Any] = [job, job_by_uuid, jobs]

@@ -1,6 +1,184 @@
-"""Types of ledger."""
+"""Types of ledger: a job, its attempts, its log, its events."""
 
+from datetime import datetime
+from typing import Annotated
+
+import strawberry
+
+from db.ledger.queries import JOB
+from db.ledger.rules import AttemptOutcome, EventType, JobStatus, LogLevel
 from db.reading import Entity
+from resolvers.accounts.types import Actor
+from resolvers.context import Info
+from resolvers.fields import Node, Row, attr, enum_type, node_id, related
+from resolvers.paging import After, Connection, First, described
+from resolvers.scalars import JSON
 
-NODES: dict[str, Entity] = {}
-TYPES: list[type] = []
+enum_type(
+    JobStatus,
+    name="JobStatus",
+    description="Where a job is. The last three are final.",
+    values={
+        "QUEUED": "It waits: for a worker, for its time, or for its next attempt.",
+        "RUNNING": "A worker runs it.",
+        "COMPLETED": "It is done, and all of its effects are there.",
+        "FAILED": "It was refused by a rule, or its attempts are used up.",
+        "CANCELLED": "It was stopped on request, or a newer job took its place.",
+    },
+)
+enum_type(
+    AttemptOutcome,
+    name="AttemptOutcome",
+    description="How one attempt at a job ended.",
+    values={
+        "COMPLETED": "The job is done.",
+        "RETRY": "A fault; another attempt follows.",
+        "SNOOZED": "There was nothing to do yet; another attempt follows, at no cost.",
+        "CANCELLED": "It was stopped on request.",
+        "FAILED": "A refusal, or a fault with no attempts left.",
+        "LOST": "The worker died or lost its lease.",
+        "INTERRUPTED": "The worker was shut down; another attempt follows, at no cost.",
+    },
+)
+enum_type(
+    LogLevel,
+    name="LogLevel",
+    description="How much a line of a log matters.",
+    values={
+        "DEBUG": "For whoever works on the server.",
+        "INFO": "What happens.",
+        "WARNING": "Something to look at.",
+        "ERROR": "Something went wrong.",
+    },
+)
+enum_type(
+    EventType,
+    name="JobEventType",
+    description="What an event of a job tells.",
+    values={
+        "SNAPSHOT": "The job as it is; the first event of a stream, never stored.",
+        "PROGRESS": "It has come further.",
+        "LOG": "A line was added to its log: see `log`.",
+        "STATUS": "Its status has changed, it was asked to stop, or it waits for another attempt.",
+    },
+)
+
+
+@strawberry.type(description="Why a job or an attempt failed.")
+class JobError:
+    """An error of a job."""
+
+    code: str = attr("What kind of problem it is, for programs: an `ErrorCode`, or a code of the job kind's own.")
+    message: str = attr("What went wrong, for people.")
+    details: JSON | None = attr("The values of the message; null where there are none.")
+
+
+@strawberry.type(description="One run of a job by one worker.")
+class JobAttempt(Row):
+    """An attempt."""
+
+    number: int = attr("1 for the first.")
+    started_at: datetime = attr("When the worker took the job.")
+    finished_at: datetime | None = attr("When the attempt ended; null while it runs.")
+    outcome: AttemptOutcome | None = attr("How it ended; null while it runs.")
+    error: JobError | None = attr("What went wrong in it; null where nothing did.")
+    worker: str = attr("The name of the worker.")
+
+
+@strawberry.type(description="A line of a job's log.")
+class JobLog(Row):
+    """A line of the log."""
+
+    seq: int = attr("The number of its event: between two lines numbers may be missing.")
+    at: datetime = attr("When it was told.")
+    level: LogLevel = attr("How much it matters.")
+    message: str = attr("The line, for people.")
+    data: JSON | None = attr("Values that go with it; null where there are none.")
+
+
+@strawberry.type(
+    description="Work that takes time: asked for by a mutation, done by a worker, watched with `jobProgress`. "
+    "A job exists from the moment its mutation has answered, and ends COMPLETED, FAILED or CANCELLED, once and for all."
+)
+class Job(Row, Node):
+    """A durable job."""
+
+    id: strawberry.ID = node_id()
+    uuid: str = attr("Its key without wrapping: `GET /jobs/{uuid}` answers the same facts as plain JSON.")
+    kind: str = attr("What it does: a stable name such as `plan.publish`.")
+    queue: str = attr("The queue that it waits in.")
+    status: JobStatus = attr("Where it is.")
+    is_quarantined: bool = attr(
+        "FAILED because several workers died of it; it should not be tried again before somebody has looked."
+    )
+    progress: int = attr("0 to 100. Never decreases, and is 100 only when the job is COMPLETED.")
+    step: str | None = attr("What it does now, or did last, in words; null before the first.")
+    done: int | None = attr("Units of work done so far; null where the kind does not count them.")
+    total: int | None = attr("Units of work in all; null where the kind does not count them, or not yet.")
+    attempt: int = attr("The number of the newest attempt; 0 before the first.")
+    max_attempts: int = attr("How often a fault is tried. Snoozes and restarts of workers do not count.")
+    priority: int = attr("0 runs first, 9 last.")
+    params: JSON = attr("What it was asked to do. Holds no secrets.")
+    result: JSON | None = attr("What came of it; null before it is COMPLETED, and for kinds without a result.")
+    error: JobError | None = attr("Why it FAILED; null otherwise.")
+    last_seq: int = attr("The number of its newest event: `jobProgress(after:)` goes on from there.")
+    subject: Node | None = attr(
+        "The thing that it works on; null where there is none, it is gone, or the viewer may not see it."
+    )
+    subject_label: str | None = attr("The subject's name when the job was asked for; null where there is no subject.")
+    requested_by: Actor = attr("Who asked for it; the system where nobody did.")
+    retry_of: "Job | None" = attr("The job that it does again; null where it is the first, or not visible.")
+    retried_as: "Job | None" = attr(
+        "The newest job that does it again; null where there is none, or it is not visible."
+    )
+    enqueued_at: datetime = attr("When it was asked for.")
+    scheduled_at: datetime = attr("When it may begin, or the time of its next attempt.")
+    started_at: datetime | None = attr("When its first attempt began; null before.")
+    finished_at: datetime | None = attr("When it ended; null before.")
+    cancel_requested_at: datetime | None = attr("When it was asked to stop; null where it was not.")
+    cancel_reason: str | None = attr("The reason given by who asked it to stop; null where none was.")
+    can_cancel: bool = attr("Whether `cancelJob` by this viewer would have an effect now.")
+    can_retry: bool = attr("Whether `retryJob` by this viewer would be accepted now.")
+
+    @strawberry.field(description="Its attempts, newest first.")
+    def attempts(self, info: Info, first: First = None, after: After = None) -> Connection[JobAttempt]:
+        """Its attempts, newest first."""
+        return related(self, info)  # type: ignore[no-any-return]  # the planner's rows have no static type
+
+    @strawberry.field(description="The lines of its log, oldest first unless `newestFirst` is given.")
+    def logs(
+        self,
+        info: Info,
+        first: First = None,
+        after: After = None,
+        min_level: Annotated[LogLevel, described("Leave out what matters less.")] = LogLevel.DEBUG,
+        newest_first: Annotated[bool, described("The newest line first.")] = False,
+    ) -> Connection[JobLog]:
+        """The lines of its log."""
+        return related(self, info)  # type: ignore[no-any-return]  # the planner's rows have no static type
+
+
+@strawberry.type(
+    description="One line of a job's history. `seq` starts at 1 and has no gaps; the last event of a job is a STATUS "
+    "with a final status. `status` to `total` are as they were after this event; `job` is the job as it is when the "
+    "event is sent, so a cache keyed by `job.id` never goes back, not even in a replay."
+)
+class JobEvent:
+    """An event, made for one subscriber: `job` holds what that subscriber selected."""
+
+    seq: int = attr("Its number. Resume with `after:` the highest one received.")
+    at: datetime = attr("When it happened; for a SNAPSHOT, now.")
+    job: Job = attr("The job as it is now: as new as the event or newer.")
+    type: EventType = attr("What it tells.")
+    message: str | None = attr("What happened, in words; null where the other fields say it.")
+    status: JobStatus = attr("The job's status after this event.")
+    progress: int = attr("The job's progress after this event.")
+    step: str | None = attr("What the job did then, in words.")
+    done: int | None = attr("Units of work done by then.")
+    total: int | None = attr("Units of work in all, as known then.")
+    attempt: int = attr("The number of the attempt that it belongs to; 0 before the first.")
+    log: JobLog | None = attr("The line of the log, for a LOG; null otherwise.")
+
+
+NODES: dict[str, Entity] = {"Job": JOB}
+TYPES: list[type] = [Job]

@@ -1,5 +1,0 @@
-"""The subscriptions of ledger."""
-
-from typing import Any
-
-SUBSCRIPTIONS: list[Any] = []
