@@ -27,6 +27,8 @@ from server.refusals import Rejected
 
 # What Strawberry itself adds to the specification's rules, in its order. One tuple for the life of the process.
 RULES: tuple[type[ASTValidationRule], ...] = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
+# Numbers in an answer stay below what every client can read.
+MOST_TOLD = 2**53 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +108,9 @@ class Documents:
 def hold(limit: str, asked: int, allowed: int, message: str) -> None:
     """Raises LimitExceeded where more is asked for than is allowed."""
     if asked > allowed:
-        raise LimitExceeded(
-            f"{message}: {asked} are asked for, {allowed} allowed.", limit=limit, allowed=allowed, asked=asked
-        )
+        asked = min(asked, MOST_TOLD)
+        message = f"{message}: {asked} are asked for, {allowed} allowed."
+        raise LimitExceeded(message, limit=limit, allowed=allowed, asked=asked)
 
 
 def _hold_to_limits(measured: DocumentMeasure, limits: LimitSettings) -> None:

@@ -33,6 +33,7 @@ from graphql import (
     VariableNode,
     get_named_type,
 )
+from graphql.utilities.coerce_input_value import coerce_default_value
 
 INTROSPECTION = frozenset({"__schema", "__type"})
 
@@ -174,7 +175,7 @@ class _Pass:
         """How many rows the field is asked for, where it is one that takes `first`."""
         if definition is None or "first" not in definition.args:
             return None
-        default = definition.args["first"].default_value
+        default = coerce_default_value(definition.args["first"])
         first = self.argument(node.arguments or (), default if isinstance(default, int) else self.default_first)
         self.firsts[first] = None
         return first

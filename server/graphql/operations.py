@@ -18,7 +18,7 @@ from db.errors import Code, LimitExceeded
 from db.telemetry import get_logger
 from resolvers.context import Context
 from resolvers.errors import present
-from server.graphql.documents import Document, Documents, hold
+from server.graphql.documents import MOST_TOLD, Document, Documents, hold
 from server.graphql.measure import OperationMeasure, longest_list
 from server.graphql.params import Params
 from server.graphql.trusted import TrustedDocuments
@@ -94,7 +94,7 @@ class Operations:
         """Find, measure and check what a request asks for. Raises Rejected or RequestRefused; runs nothing."""
         document = self.documents.find(self._trusted.text(params))
         measured = document.operation(params.operation_name)
-        cost = measured.cost.value(params.variables)
+        cost = min(measured.cost.value(params.variables), MOST_TOLD)
         try:
             self._hold_to_limits(document, measured, params, cost)
         except LimitExceeded as error:

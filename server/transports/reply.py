@@ -1,5 +1,7 @@
 """Reading a body and writing an answer, straight over ASGI."""
 
+import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +13,10 @@ from server.graphql.operations import Outcome
 from server.refusals import RequestRefused, malformed, too_much
 from server.transports.negotiation import Media
 
+# How much of a body that is too large is read and thrown away, so that the refusal can be read.
+DISCARD_BYTES = 64 * 1024 * 1024
+DISCARD_SECONDS = 5.0
+
 
 class ClientGone(Exception):
     """The client left before its answer was ready."""
@@ -18,8 +24,10 @@ class ClientGone(Exception):
 
 async def read_body(receive: Receive, headers: Headers, allowed: int) -> bytes:
     """The body, read piece by piece and never more of it than is allowed. Raises RequestRefused or ClientGone."""
-    announced = headers.get("content-length")
-    if announced is not None and announced.isdigit() and int(announced[:18]) > allowed:
+    announced = headers.get("content-length", "")
+    if announced.isdigit() and int(announced[:18]) > allowed:
+        if headers.get("expect") is None:
+            await _discard(receive, 0)
         raise _too_large(allowed, int(announced[:18]))
     pieces: list[bytes] = []
     size = 0
@@ -30,6 +38,9 @@ async def read_body(receive: Receive, headers: Headers, allowed: int) -> bytes:
         piece = message.get("body", b"")
         size += len(piece)
         if size > allowed:
+            pieces.clear()
+            if message.get("more_body", False):
+                await _discard(receive, size)
             raise _too_large(allowed, size)
         pieces.append(piece)
         if not message.get("more_body", False):
@@ -37,6 +48,17 @@ async def read_body(receive: Receive, headers: Headers, allowed: int) -> bytes:
     if not size:
         raise malformed('The body is empty. Send a JSON object such as {"query": "{ __typename }"}.')
     return b"".join(pieces) if len(pieces) > 1 else pieces[0]
+
+
+async def _discard(receive: Receive, size: int) -> None:
+    """Read on and keep nothing: most clients look for the answer only after they have sent everything."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DISCARD_SECONDS):
+            while size < DISCARD_BYTES:
+                message = await receive()
+                size += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
 
 
 def _too_large(allowed: int, asked: int) -> RequestRefused:
@@ -47,7 +69,7 @@ def _too_large(allowed: int, asked: int) -> RequestRefused:
         asked=asked,
         status=413,
     )
-    # What is still on its way is not read, so the connection cannot be used for another request.
+    # What may still be on its way is not read, so the connection cannot be used for another request.
     refusal.headers["connection"] = "close"
     return refusal
 

@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from server.transports.interrupt import WATCH_AFTER_SECONDS
-from tests.server.support.serving import Running, serving
-from tests.server.support.stage import Stage, schema
+from tests.server.support.serving import Running
+from tests.server.support.stage import Stage
 
 RESPONSE = "application/graphql-response+json"
 
@@ -217,18 +217,16 @@ async def test_an_operation_that_takes_its_time_is_answered_all_the_same(server:
         assert (await asking).json()["data"] == {"gate": "through"}
 
 
-async def test_introspection_and_graphiql_can_be_turned_off_together(
-    database_url: str, redis_url: str, stage: Stage
-) -> None:
-    async with serving(database_url, redis_url, schema=schema, edge={"introspection": False}) as server:
-        closed = await server.post("{ __schema { queryType { name } } }")
-        assert closed.status_code == 400
-        assert closed.json()["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
-        # A suggestion would tell names one by one.
-        hint = await server.post("{ helo }")
-        assert hint.json()["errors"][0]["message"] == "Cannot query field 'helo' on type 'Query'."
-        assert (await server.post("{ __typename }")).json()["data"] == {"__typename": "Query"}
-        assert (await server.client.get("/graphiql")).status_code == 404
+@pytest.mark.edge(edge={"introspection": False})
+async def test_introspection_and_graphiql_can_be_turned_off_together(server: Running, stage: Stage) -> None:
+    closed = await server.post("{ __schema { queryType { name } } }")
+    assert closed.status_code == 400
+    assert closed.json()["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
+    # A suggestion would tell names one by one.
+    hint = await server.post("{ helo }")
+    assert hint.json()["errors"][0]["message"] == "Cannot query field 'helo' on type 'Query'."
+    assert (await server.post("{ __typename }")).json()["data"] == {"__typename": "Query"}
+    assert (await server.client.get("/graphiql")).status_code == 404
 
 
 async def test_a_misspelt_field_is_helped_where_introspection_is_on(server: Running) -> None:

@@ -5,15 +5,14 @@ from typing import Any
 
 import pytest
 import websockets
-from sqlalchemy import select
 
-from db.accounts.commands import revoke_token
-from db.accounts.models import ApiToken, User
+from db.accounts.models import User
 from db.accounts.rules import Role, Viewer
 from db.session import Database
-from tests.server.support.serving import Running, serving, token_of
+from tests.server.support.facts import revoke_all, until
+from tests.server.support.serving import Running, token_of
 from tests.server.support.sockets import socket_to
-from tests.server.support.stage import Stage, schema
+from tests.server.support.stage import Stage
 from tests.support.people import admin, person
 
 
@@ -109,7 +108,7 @@ async def test_a_client_that_leaves_ends_its_operations(server: Running, stage: 
         await stage.entered.wait()
     await stage.closed.wait()
     await stage.cancelled.wait()
-    await _until(lambda: server.edge.streams.per_address.taken == 0)
+    await until(lambda: server.edge.streams.per_address.taken == 0)
     assert server.edge.streams.per_viewer.taken == 0
 
 
@@ -194,7 +193,7 @@ async def test_a_revoked_token_ends_its_streams_and_then_the_socket(
         await socket.init(token)
         await socket.subscribe("1", "subscription { news }")
         await stage.streaming.wait()
-        await _revoke_all(database, boss)
+        await revoke_all(database, boss)
         async with asyncio.timeout(5):
             message = await socket.receive()
             assert (message["type"], message["id"]) == ("error", "1")
@@ -203,116 +202,93 @@ async def test_a_revoked_token_ends_its_streams_and_then_the_socket(
         await stage.closed.wait()
 
 
-async def test_an_event_is_made_with_the_viewer_of_now(
-    database_url: str, redis_url: str, database: Database, stage: Stage
-) -> None:
+@pytest.mark.edge(limits={"identity_check_seconds": 0.05})
+async def test_an_event_is_made_with_the_viewer_of_now(server: Running, database: Database, stage: Stage) -> None:
     viewer = await person(database, "Old Name")
     token = await token_of(database, viewer)
-    limits = {"identity_check_seconds": 0.05}
-    async with serving(database_url, redis_url, schema=schema, limits=limits) as server, socket_to(server) as socket:
+    async with socket_to(server) as socket:
         await socket.init(token)
         await socket.subscribe("1", "subscription { news }")
         stage.news.put_nowait("first")
         assert (await socket.receive())["payload"]["data"] == {"news": "first for Old Name"}
         await _rename(database, viewer, "New Name")
-        await _until(lambda: [s.viewer.name for s in server.edge.sessions.open] == ["New Name"])
+        await until(lambda: [s.viewer.name for s in server.edge.sessions.open] == ["New Name"])
         stage.news.put_nowait("second")
         assert (await socket.receive())["payload"]["data"] == {"news": "second for New Name"}
 
 
-async def test_who_does_not_introduce_themselves_is_let_go(database_url: str, redis_url: str, stage: Stage) -> None:
-    async with serving(database_url, redis_url, schema=schema, limits={"init_seconds": 0.05}) as server:
-        async with socket_to(server) as socket:
-            assert await socket.closed() == (4408, "Connection initialisation timeout")
+@pytest.mark.edge(limits={"init_seconds": 0.05})
+async def test_who_does_not_introduce_themselves_is_let_go(server: Running, stage: Stage) -> None:
+    async with socket_to(server) as socket:
+        assert await socket.closed() == (4408, "Connection initialisation timeout")
 
 
-async def test_the_server_pings_and_lets_go_of_who_does_not_answer(
-    database_url: str, redis_url: str, stage: Stage
-) -> None:
-    async with serving(database_url, redis_url, schema=schema, limits={"ping_seconds": 0.1}) as server:
-        async with socket_to(server) as socket:
-            await socket.init()
-            assert await socket.receive() == {"type": "ping"}
-            await socket.send("pong")
-            assert await socket.receive() == {"type": "ping"}
-            assert await socket.closed() == (4499, "No answer to ping")
+@pytest.mark.edge(limits={"ping_seconds": 0.1})
+async def test_the_server_pings_and_lets_go_of_who_does_not_answer(server: Running, stage: Stage) -> None:
+    async with socket_to(server) as socket:
+        await socket.init()
+        assert await socket.receive() == {"type": "ping"}
+        await socket.send("pong")
+        assert await socket.receive() == {"type": "ping"}
+        assert await socket.closed() == (4499, "No answer to ping")
 
 
-async def test_a_socket_without_work_is_closed_in_the_end(database_url: str, redis_url: str, stage: Stage) -> None:
-    limits = {"ping_seconds": 0.1, "idle_seconds": 0.2}
-    async with serving(database_url, redis_url, schema=schema, limits=limits) as server:
-        async with socket_to(server) as socket:
-            await socket.init()
-            assert await socket.receive() == {"type": "ping"}
-            await socket.send("pong")
-            assert await socket.closed() == (1000, "Idle")
+@pytest.mark.edge(limits={"ping_seconds": 0.1, "idle_seconds": 0.2})
+async def test_a_socket_without_work_is_closed_in_the_end(server: Running, stage: Stage) -> None:
+    async with socket_to(server) as socket:
+        await socket.init()
+        assert await socket.receive() == {"type": "ping"}
+        await socket.send("pong")
+        assert await socket.closed() == (1000, "Idle")
 
 
-async def test_a_reader_too_slow_for_its_buffer_is_told_to_connect_again(
-    database_url: str, redis_url: str, stage: Stage
-) -> None:
-    async with serving(database_url, redis_url, schema=schema, limits={"waiting_events": 8}) as server:
-        async with socket_to(server, max_queue=1, max_size=None) as socket:
-            await socket.init()
-            await socket.subscribe("1", "subscription { flood }")
-            # Nothing is read until the source has been closed, because too much was waiting.
-            await stage.closed.wait()
-            assert await socket.closed() == (1013, "Too many events wait for you: connect again")
+@pytest.mark.edge(limits={"waiting_events": 8})
+async def test_a_reader_too_slow_for_its_buffer_is_told_to_connect_again(server: Running, stage: Stage) -> None:
+    async with socket_to(server, max_queue=1, max_size=None) as socket:
+        await socket.init()
+        await socket.subscribe("1", "subscription { flood }")
+        # Nothing is read until the source has been closed, because too much was waiting.
+        await stage.closed.wait()
+        assert await socket.closed() == (1013, "Too many events wait for you: connect again")
 
 
 async def test_a_shutdown_closes_sockets_with_a_code_that_clients_retry(
-    database_url: str, redis_url: str, stage: Stage, token: str
+    server: Running, stage: Stage, token: str
 ) -> None:
-    async with serving(database_url, redis_url, schema=schema) as server:
-        async with socket_to(server) as socket:
-            await socket.init(token)
-            await socket.subscribe("1", "subscription { news }")
-            await stage.streaming.wait()
-            server.server.should_exit = True
-            assert (await socket.closed())[0] == 1012
+    async with socket_to(server) as socket:
+        await socket.init(token)
+        await socket.subscribe("1", "subscription { news }")
+        await stage.streaming.wait()
+        server.server.should_exit = True
+        assert (await socket.closed())[0] == 1012
     await stage.closed.wait()
 
 
-async def test_limits_of_connection_viewer_and_address(
-    database_url: str, redis_url: str, stage: Stage, token: str
-) -> None:
-    limits = {"subscriptions_per_viewer": 2, "subscriptions_per_connection": 3, "sockets_per_address": 2}
+@pytest.mark.edge(limits={"subscriptions_per_viewer": 2, "subscriptions_per_connection": 3, "sockets_per_address": 2})
+async def test_limits_of_connection_viewer_and_address(server: Running, stage: Stage, token: str) -> None:
     news = "subscription { news }"
-    async with serving(database_url, redis_url, schema=schema, limits=limits) as server:
-        async with socket_to(server) as first, socket_to(server) as second:
-            await first.init(token)
-            await second.init(token)
-            for id_ in ("1", "2"):
-                await first.subscribe(id_, news)
-            await _until(lambda: server.edge.streams.per_viewer.taken == 2)
-            await second.subscribe("3", news)
-            assert (await second.receive())["payload"][0]["extensions"] == {
-                "code": "LIMIT_EXCEEDED",
-                "limit": "subscriptionsPerViewer",
-                "allowed": 2,
-                "asked": 3,
-            }
-            await first.subscribe("g", "{ gate }")
-            await first.subscribe("h", "{ hello }")
-            refused = await first.receive()
-            assert refused["payload"][0]["extensions"]["limit"] == "subscriptionsPerConnection"
-            with pytest.raises(websockets.InvalidStatus) as third:
-                async with socket_to(server):
-                    pass
-            assert third.value.response.status_code == 429
-            assert b'"limit":"socketsPerAddress"' in (third.value.response.body or b"").replace(b" ", b"")
-
-
-async def _until(fact: Any) -> None:
-    async with asyncio.timeout(10):
-        while not fact():
-            await asyncio.sleep(0.01)
-
-
-async def _revoke_all(database: Database, actor: Viewer) -> None:
-    async with database.transaction() as tx:
-        for token in await tx.scalars(select(ApiToken.id)):
-            await revoke_token(tx, actor=actor, token_id=token, now=tx.now)
+    async with socket_to(server) as first, socket_to(server) as second:
+        await first.init(token)
+        await second.init(token)
+        for id_ in ("1", "2"):
+            await first.subscribe(id_, news)
+        await until(lambda: server.edge.streams.per_viewer.taken == 2)
+        await second.subscribe("3", news)
+        assert (await second.receive())["payload"][0]["extensions"] == {
+            "code": "LIMIT_EXCEEDED",
+            "limit": "subscriptionsPerViewer",
+            "allowed": 2,
+            "asked": 3,
+        }
+        await first.subscribe("g", "{ gate }")
+        await first.subscribe("h", "{ hello }")
+        refused = await first.receive()
+        assert refused["payload"][0]["extensions"]["limit"] == "subscriptionsPerConnection"
+        with pytest.raises(websockets.InvalidStatus) as third:
+            async with socket_to(server):
+                pass
+        assert third.value.response.status_code == 429
+        assert b'"limit":"socketsPerAddress"' in (third.value.response.body or b"").replace(b" ", b"")
 
 
 async def _rename(database: Database, viewer: Viewer, name: str) -> None:

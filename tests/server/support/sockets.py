@@ -1,5 +1,6 @@
 """A client of graphql-transport-ws that says exactly what a test wants it to say."""
 
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -40,12 +41,12 @@ class Socket:
 
     async def closed(self) -> tuple[int, str]:
         """Read what still comes, to the end: the code and reason it is closed with."""
-        try:
+        with contextlib.suppress(websockets.ConnectionClosed):
             while True:
                 await self.connection.recv()
-        except websockets.ConnectionClosed as end:
-            assert end.rcvd is not None, "the connection broke off without a close frame"
-            return end.rcvd.code, end.rcvd.reason
+        code, reason = self.connection.close_code, self.connection.close_reason
+        assert code is not None, "the connection broke off"
+        return code, reason or ""
 
 
 @asynccontextmanager

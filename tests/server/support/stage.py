@@ -196,7 +196,8 @@ class Subscription:
     @strawberry.subscription
     async def nothing(self) -> AsyncIterator[str]:
         """Cannot start."""
-        raise Unauthenticated("Sign in first.")
+        for reason in ["Sign in first."]:
+            raise Unauthenticated(reason)
         yield ""
 
 
