@@ -2,7 +2,7 @@
 
 - `attr("…")`: a plain attribute of a row. Nothing runs.
 - `node_id()`: the opaque id of a row.
-- `related(self, info)`: the body of a field with arguments whose rows the planner has loaded already.
+- `@listed` and `related(self, info)`: a field with arguments, whose rows the planner has loaded already.
 - `@computed`: a field of a type that has something to resolve; `needs` names what it reads of its row.
 - `@query`, `@mutation`, `@subscription`: module-level functions that become fields of the roots.
 """
@@ -95,6 +95,11 @@ class Node(RowInterface):
 def related(source: Any, info: Info) -> Any:
     """What the planner loaded for a field with arguments."""
     return getattr(source, slot(info))
+
+
+def listed(function: Callable[..., Any]) -> Any:
+    """A field with arguments, written as `return related(self, info)`; the docstring is its description."""
+    return strawberry.field(resolver=function, description=_described(function))
 
 
 def computed(*, needs: tuple[str, ...] = (), description: str | None = None) -> Callable[[F], Any]:

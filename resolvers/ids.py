@@ -5,6 +5,7 @@ The text inside is `Type:uuid`; clients must not rely on it. A malformed id is t
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as BadBase64
+from collections.abc import Iterable
 from uuid import UUID
 
 from db.errors import Code, Refused, refuse
@@ -45,3 +46,19 @@ def require_id(value: str, *path: str, types: tuple[str, ...], thing: str) -> UU
     if key is None:
         raise not_found(thing, *path)
     return key
+
+
+def decode_ids(values: Iterable[str], *type_names: str) -> list[UUID]:
+    """The keys of ids in their order, for a command to refuse: NOTHING stands in the place of each that is none."""
+    return [decode_id(value, *type_names) or NOTHING for value in values]
+
+
+def decode_pair(value: str, type_name: str) -> tuple[UUID, UUID] | None:
+    """The two keys of something that is known by two: a learner's step by its task and its template. Or None."""
+    try:
+        text = urlsafe_b64decode(value.encode("ascii") + b"=" * (-len(value) % 4)).decode("ascii")
+        prefix, _, keys = text.partition(":")
+        first, second = keys.split(".")
+        return (UUID(first), UUID(second)) if prefix == type_name else None
+    except (ValueError, BadBase64, UnicodeError):
+        return None

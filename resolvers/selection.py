@@ -110,11 +110,11 @@ class Selection:
                 chosen += [node for _, node in selected]
             elif name == "edges":
                 chosen += self._edge_nodes(named, [node for _, node in selected])
-        rows: GraphQLNamedType = get_named_type(named.fields["nodes"].type)  # type: ignore[attr-defined]  # a connection is an object
+        rows = field_type(named, "nodes")
         return self.wants(rows, chosen), counts
 
     def _edge_nodes(self, named: GraphQLNamedType, nodes: list[FieldNode]) -> list[FieldNode]:
-        edge: GraphQLNamedType = get_named_type(named.fields["edges"].type)  # type: ignore[attr-defined]  # the same
+        edge = field_type(named, "edges")
         parts: Nodes = {}
         for node in nodes:
             if node.selection_set is not None:
@@ -176,6 +176,12 @@ def as_key(type_: Any, value: Any) -> Any:
 def python_name(name: str) -> str:
     """An argument's name as an attribute's: `minLevel` → `min_level`."""
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+
+
+def field_type(named: Any, name: str) -> GraphQLNamedType:
+    """The type of a connection's or edge's field, without its wrappers."""
+    found: GraphQLNamedType = get_named_type(named.fields[name].type)
+    return found
 
 
 def is_connection(named: GraphQLNamedType) -> bool:

@@ -10,7 +10,7 @@ from db.ledger.rules import AttemptOutcome, EventType, JobStatus, LogLevel
 from db.reading import Entity
 from resolvers.accounts.types import Actor
 from resolvers.context import Info
-from resolvers.fields import Node, Row, attr, enum_type, node_id, related
+from resolvers.fields import Node, Row, attr, enum_type, listed, node_id, related
 from resolvers.paging import After, Connection, First, described
 from resolvers.scalars import JSON
 
@@ -140,12 +140,12 @@ class Job(Row, Node):
     can_cancel: bool = attr("Whether `cancelJob` by this viewer would have an effect now.")
     can_retry: bool = attr("Whether `retryJob` by this viewer would be accepted now.")
 
-    @strawberry.field(description="Its attempts, newest first.")
+    @listed
     def attempts(self, info: Info, first: First = None, after: After = None) -> Connection[JobAttempt]:
         """Its attempts, newest first."""
-        return related(self, info)  # type: ignore[no-any-return]  # the planner's rows have no static type
+        return related(self, info)
 
-    @strawberry.field(description="The lines of its log, oldest first unless `newestFirst` is given.")
+    @listed
     def logs(
         self,
         info: Info,
@@ -154,8 +154,8 @@ class Job(Row, Node):
         min_level: Annotated[LogLevel, described("Leave out what matters less.")] = LogLevel.DEBUG,
         newest_first: Annotated[bool, described("The newest line first.")] = False,
     ) -> Connection[JobLog]:
-        """The lines of its log."""
-        return related(self, info)  # type: ignore[no-any-return]  # the planner's rows have no static type
+        """The lines of its log, oldest first unless `newestFirst` is given."""
+        return related(self, info)
 
 
 @strawberry.type(

@@ -14,7 +14,7 @@ from db.tasks.rules import TaskStatus
 from resolvers.accounts.types import Actor, User
 from resolvers.context import Info
 from resolvers.courses.types import Course, CourseClass
-from resolvers.fields import Node, Row, attr, computed, enum_type, node_id, related
+from resolvers.fields import Node, Row, attr, computed, enum_type, listed, node_id, related
 from resolvers.ids import decode_id, encode_id
 from resolvers.ledger.types import Job
 from resolvers.paging import After, Connection, First, described
@@ -140,12 +140,12 @@ class TaskPlan(Row, Node):
         """What there is to do, by type: the descriptions of `PlanType` have the JSON Schemas."""
         return JSON(shown_settings(self.settings))
 
-    @strawberry.field(description="Its publications, newest first. Null for learners.")
+    @listed
     def publications(self, info: Info, first: First = None, after: After = None) -> Connection[Job] | None:
-        """Its publications, newest first."""
-        return related(self, info)  # type: ignore[no-any-return]  # the planner's rows have no static type
+        """Its publications, newest first. Null for learners."""
+        return related(self, info)
 
-    @strawberry.field(description="The learners' tasks, by the learner's name. A learner sees their own.")
+    @listed
     def tasks(
         self,
         info: Info,
@@ -154,8 +154,8 @@ class TaskPlan(Row, Node):
         statuses: Annotated[list[TaskStatus] | None, described("Only tasks in one of these statuses.")] = None,
         class_id: Annotated[strawberry.ID | None, described("Only those of this class's learners.")] = None,
     ) -> Connection[WorkTask]:
-        """The learners' tasks, by the learner's name."""
-        return related(self, info)  # type: ignore[no-any-return]  # the planner's rows have no static type
+        """The learners' tasks, by the learner's name. A learner sees their own."""
+        return related(self, info)
 
 
 NODES: dict[str, Entity] = {"TaskPlan": PLAN}

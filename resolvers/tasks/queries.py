@@ -43,7 +43,9 @@ async def tasks(
     """The viewer's own queue. A plan's task is in it from the moment that it opens; holds are not listed."""
     viewer = info.context.signed_in
     queue = QUEUES[tab]
-    found = await info.context.reading.below(queue, wanted(info), [viewer.user_id], name=f"queue.{tab.value}")
+    found = await info.context.reading.below(
+        WORK_TASK, wanted(info), queue, [viewer.user_id], name=f"queue.{tab.value}"
+    )
     page: Any = found.get(viewer.user_id) or empty_page()
     return page
 

@@ -10,7 +10,7 @@ from db.tasks.queries import WORK_TASK
 from db.tasks.rules import HoldExpiry, HoldOnAssign, QueueTab, TaskAction, TaskStatus
 from resolvers.accounts.types import Actor, Assignee
 from resolvers.context import Info
-from resolvers.fields import Node, Row, RowInterface, attr, computed, enum_type, node_id, related
+from resolvers.fields import Node, Row, RowInterface, attr, computed, enum_type, listed, node_id, related
 from resolvers.ids import encode_id
 from resolvers.paging import After, Connection, First
 from resolvers.scalars import JSON
@@ -157,10 +157,10 @@ class Task(Node, RowInterface):
     placed_on_hold_at: datetime | None = attr("When it was last put on hold; null: never.")
     closed_at: datetime | None = attr("When it was completed or cancelled; null: it is open.")
 
-    @strawberry.field(description="Every change of its status, newest first.")
+    @listed
     def timeline(self, info: Info, first: First = None, after: After = None) -> Connection[TaskTransition]:
         """Every change of its status, newest first."""
-        return related(self, info)  # type: ignore[no-any-return]  # the planner's rows have no static type
+        return related(self, info)
 
 
 @strawberry.type(description="One person's or one team's piece of work.")
@@ -182,12 +182,12 @@ class WorkTask(Row, Task, Node):
         "The plan it was made by; null: none, or not visible to the viewer."
     )
 
-    @strawberry.field(description="The tasks below it, newest first. Holds are left out.")
+    @listed
     def children(
         self, info: Info, first: First = None, after: After = None
     ) -> Connection[Annotated["WorkTask", strawberry.lazy("resolvers.tasks.types")]]:
         """The tasks below it, newest first. Holds are left out."""
-        return related(self, info)  # type: ignore[no-any-return]  # the planner's rows have no static type
+        return related(self, info)
 
 
 @strawberry.type(description="How many tasks a queue has.")
