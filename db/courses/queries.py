@@ -39,7 +39,7 @@ from db.courses.models import (
 from db.courses.rules import EnrollmentStatus
 from db.reading import Derived, Entity, Filter, Listing, Many, One, Order, bind
 from db.reading.entity import VIEWER
-from db.session import Tx
+from db.session import Reader, Tx
 
 _COURSES = table_of(Course)
 _COURSE_TEACHERS = table_of(CourseTeacher)
@@ -221,3 +221,24 @@ async def active_members(tx: Tx, *, class_id: UUID) -> list[UUID]:
         Enrollment.class_id == class_id, Enrollment.status == EnrollmentStatus.ACTIVE
     )
     return [user_id for user_id in await tx.scalars(found.order_by(Enrollment.user_id)) if user_id is not None]
+
+
+_OWN_COURSES = """
+SELECT id FROM courses WHERE id IN (
+    SELECT course_id FROM course_teachers WHERE user_id = $1
+    UNION ALL
+    SELECT course_id FROM classes WHERE teacher_id = $1
+    UNION ALL
+    SELECT class.course_id FROM classes class JOIN class_co_teachers beside ON beside.class_id = class.id
+    WHERE beside.user_id = $1
+    UNION ALL
+    SELECT class.course_id FROM classes class JOIN enrollments own ON own.class_id = class.id
+    WHERE own.user_id = $1 AND own.status = 'ACTIVE'
+)
+ORDER BY lower(title), id
+"""
+
+
+async def own_courses(reader: Reader, viewer: Viewer) -> list[UUID]:
+    """The courses that somebody teaches or attends, by title: their own, also for those who may see all."""
+    return [row["id"] for row in await reader.fetch(_OWN_COURSES, (viewer.user_id,))]
