@@ -123,8 +123,11 @@ async def check_pooling(settings: DatabaseSettings) -> Finding:
             async with second.transaction():
                 await second.fetchval("SELECT 1")
                 after = await first.fetchval("SELECT pg_backend_pid()", timeout=CONNECT_SECONDS)
-    except (TimeoutError, asyncpg.PostgresError, UnfitDatabaseError) as error:
-        return Finding("pooling", State.DOUBTFUL, f"Two connections at once did not work: {error!r}", advice)
+    except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError, TimeoutError):
+        # The statement was prepared in another session; or with one session for all, nobody was left to answer.
+        return bad
+    except (asyncpg.PostgresError, UnfitDatabaseError) as error:
+        return Finding("pooling", State.WRONG, f"Two connections at once did not work: {error}", advice)
     return Finding("pooling", State.WELL, "sessions stay the same") if before == after else bad
 
 
