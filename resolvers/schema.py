@@ -75,9 +75,29 @@ async def _load(info: Info, ids: list[strawberry.ID]) -> list[Any]:
     return [rows.get(each) if each is not None else None for each in decoded]
 
 
+Viewer = create_type(
+    "Viewer",
+    [*accounts_queries.VIEWER_FIELDS, *courses_queries.VIEWER_FIELDS, *tasks_queries.VIEWER_FIELDS],
+    description="Whoever is signed in, and what is theirs.",
+)
+
+
+async def _viewer(info: Info) -> Any:
+    return Viewer() if info.context.signed_in else None
+
+
+viewer = strawberry.field(
+    name="viewer",
+    resolver=_viewer,
+    graphql_type=Viewer,
+    description="Whoever is signed in. UNAUTHENTICATED for anybody else.",
+)
+viewer.python_name = "viewer"
+
 Query = create_type(
     "Query",
     [
+        viewer,
         node,
         nodes,
         *accounts_queries.QUERIES,
