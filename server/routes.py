@@ -16,7 +16,7 @@ from server.lifespan import Settings, opened
 from server.metrics import metrics
 from server.middleware import Requests
 from server.probes import livez, readyz
-from server.public import job
+from server.public import job, job_events
 from server.transports import http, websocket
 
 
@@ -57,7 +57,8 @@ def application(settings: Settings, schema: strawberry.Schema) -> Starlette:
             WebSocketRoute("/graphql", _Endpoint(websocket.graphql)),
             Route("/graphiql", graphiql),
             Route("/graphiql/{path:path}", graphiql),
-            Route("/jobs/{uuid}", job),
+            Route("/jobs/{uuid}", _Endpoint(job), methods=["GET"]),
+            Route("/jobs/{uuid}/events", _Endpoint(job_events), methods=["GET"]),
             Route("/livez", livez),
             Route("/readyz", readyz),
             Route("/metrics", metrics),

@@ -13,6 +13,10 @@ class Framing(Protocol):
     """One way to write a stream."""
 
     @property
+    def name(self) -> str:
+        """What metrics call it."""
+
+    @property
     def headers(self) -> tuple[tuple[bytes, bytes], ...]:
         """The headers that say which form this is."""
 
@@ -43,6 +47,7 @@ UNBUFFERED = ((b"cache-control", b"no-cache, no-transform"), (b"x-accel-bufferin
 class ServerSentEvents:
     """graphql-sse in distinct mode. Lines end in LF; an event that has a cursor carries it as its id."""
 
+    name: str = "sse"
     headers: tuple[tuple[bytes, bytes], ...] = ((b"content-type", b"text/event-stream; charset=utf-8"), *UNBUFFERED)
     opening: bytes = b":\n\n"
     heartbeat: bytes = b":\n\n"
@@ -62,6 +67,7 @@ class ServerSentEvents:
 class MultipartParts:
     """Apollo's multipart subscriptions. Each part is sent with the boundary after it, so that it is read at once."""
 
+    name: str = "multipart"
     headers: tuple[tuple[bytes, bytes], ...] = (
         (b"content-type", b'multipart/mixed;boundary="graphql";subscriptionSpec="1.0"'),
         *UNBUFFERED,
@@ -78,6 +84,31 @@ class MultipartParts:
     def failure(self, errors: list[dict[str, Any]]) -> bytes:
         """The errors as an answer of the operation: those of the transport would lose their codes."""
         return self.event(Event({"errors": errors}))
+
+
+@dataclass(frozen=True, slots=True)
+class JobEvents:
+    """Server-sent events without GraphQL around them: each is named by its type and carries the facts alone."""
+
+    field: str
+    name: str = "events"
+    headers: tuple[tuple[bytes, bytes], ...] = ((b"content-type", b"text/event-stream; charset=utf-8"), *UNBUFFERED)
+    opening: bytes = b":\n\n"
+    heartbeat: bytes = b":\n\n"
+    ending: bytes = b"event: complete\ndata:\n\n"
+
+    def event(self, event: Event) -> bytes:
+        """One event of the stream."""
+        facts = (event.body.get("data") or {}).get(self.field)
+        if facts is None:
+            return self.failure(event.body.get("errors", []))
+        cursor = b"" if event.seq is None else b"id: %d\n" % event.seq
+        name = str(facts["type"]).lower().encode()
+        return cursor + b"event: " + name + b"\ndata: " + orjson.dumps(facts) + b"\n\n"
+
+    def failure(self, errors: list[dict[str, Any]]) -> bytes:
+        """The errors."""
+        return b"event: failure\ndata: " + orjson.dumps(errors) + b"\n\n"
 
 
 def framing_of(media: Media) -> Framing:

@@ -13,9 +13,10 @@ from server.graphql.operations import Operation, Outcome
 from server.graphql.params import Params, load_json, params_from_json, params_from_url
 from server.graphql.size import hold_to_size
 from server.refusals import Rejected, RequestRefused, malformed, too_much, unauthenticated
+from server.transports.framing import framing_of
 from server.transports.interrupt import WhilePresent
 from server.transports.negotiation import Media, acceptable, answer_media, error_media
-from server.transports.reply import ClientGone, read_body, reply, status_of
+from server.transports.reply import ClientGone, cursor_in, read_body, reply, status_of
 from server.transports.streaming import send_events, stream
 
 METHODS = "GET, POST, OPTIONS"
@@ -67,10 +68,12 @@ async def _answer(scope: Scope, receive: Receive, send: Send, headers: Headers, 
     state["operation"], state["kind"] = operation.label, operation.kind.value
     media = _media(scope["method"], operation, accepted)
     context = edge.context(
-        viewer=admission.viewer, request_id=state["request_id"], last_event_id=_cursor(headers.get("last-event-id"))
+        viewer=admission.viewer, request_id=state["request_id"], last_event_id=cursor_in(headers.get("last-event-id"))
     )
     if operation.kind is OperationType.SUBSCRIPTION:
-        await stream(scope, receive, send, operation=operation, context=context, admission=admission, media=media)
+        await stream(
+            scope, receive, send, operation=operation, context=context, admission=admission, framing=framing_of(media)
+        )
         return
     async with WhilePresent(receive) as present_client:
         outcome = await edge.operations.run(operation, context)
@@ -143,9 +146,3 @@ def _media(method: str, operation: Operation, accepted: tuple[Media, ...]) -> Me
         )
         raise malformed(f"{what}: ask for it with `Accept: {named}`.", status=406)
     return media
-
-
-def _cursor(last_event_id: str | None) -> int | None:
-    if last_event_id is None or not last_event_id.isascii() or not last_event_id.isdigit():
-        return None
-    return int(last_event_id[:18])

@@ -93,13 +93,25 @@ async def reply(
 ) -> None:
     """Send a whole answer as JSON."""
     kind = media if media in {Media.JSON, Media.RESPONSE} else Media.JSON
-    payload = orjson.dumps(body)
+    merged = {"cache-control": "no-store", "vary": "accept"} | dict(headers or {})
+    await send_payload(send, orjson.dumps(body), status=status, headers=merged, content_type=kind)
+
+
+async def send_payload(
+    send: Send, payload: bytes, *, headers: Mapping[str, str], status: int = 200, content_type: str = Media.JSON
+) -> None:
+    """Send a whole answer that is JSON text already."""
     raw = [
-        (b"content-type", f"{kind}; charset=utf-8".encode()),
         (b"content-length", str(len(payload)).encode()),
-        (b"cache-control", b"no-store"),
-        (b"vary", b"accept"),
+        (b"content-type", f"{content_type}; charset=utf-8".encode()),
     ]
-    raw.extend((name.encode("latin-1"), value.encode("latin-1")) for name, value in (headers or {}).items())
+    raw.extend((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items())
     await send({"type": "http.response.start", "status": status, "headers": raw})
     await send({"type": "http.response.body", "body": payload})
+
+
+def cursor_in(last_event_id: str | None) -> int | None:
+    """The number in a Last-Event-ID header. Anything else is nothing of ours."""
+    if last_event_id is None or not last_event_id.isascii() or not last_event_id.isdigit():
+        return None
+    return int(last_event_id[:18])

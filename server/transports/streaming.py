@@ -20,10 +20,9 @@ from server.admission import Admission, watched
 from server.edge import Edge, address_of, edge_of
 from server.graphql.operations import Event, Operation
 from server.refusals import Rejected, RequestRefused
-from server.transports.framing import Framing, ServerSentEvents, framing_of
+from server.transports.framing import Framing, ServerSentEvents
 from server.transports.interrupt import Interruptible, WhilePresent, alongside
 from server.transports.mailbox import Mailbox
-from server.transports.negotiation import Media
 
 SIGNED_OUT = {
     "message": "The token has expired or was revoked: the stream ends.",
@@ -41,11 +40,10 @@ async def stream(
     operation: Operation,
     context: Context,
     admission: Admission,
-    media: Media,
+    framing: Framing,
 ) -> None:
     """Answer a subscription."""
     edge = edge_of(scope)
-    framing = framing_of(media)
     await _start(send, framing, admission.headers)
     with ExitStack() as places:
         try:
@@ -57,7 +55,7 @@ async def stream(
             scope["state"]["outcome"] = refusal.code
             await _finish(send, framing.failure([refusal.error]) + framing.ending)
             return
-        places.enter_context(metrics.open_stream(media))
+        places.enter_context(metrics.open_stream(framing.name))
         scope["state"]["outcome"] = await _serve(
             receive, send, edge=edge, framing=framing, operation=operation, context=context, admission=admission
         )
