@@ -18,6 +18,7 @@ from server.embedded.processes import arguments_of, end_stranger, processes_with
 from server.problems import SetupError
 
 LEFTOVER_PATIENCE_SECONDS = 10.0
+LONGEST_LOG_BYTES = 10_000_000
 
 
 class AlreadyRunningError(SetupError):
@@ -79,6 +80,7 @@ class Home:
                 raise AlreadyRunningError(self._who_runs()) from None
             self.state.unlink(missing_ok=True)
             self._end_leftovers()
+            self._shorten_logs()
             try:
                 yield
             finally:
@@ -94,6 +96,12 @@ class Home:
             return f"It runs already on {self.path}: {state['url']} (process {state['pids']['up']})."
         except (OSError, ValueError, KeyError):
             return f"It runs already on {self.path}, or is just starting or stopping."
+
+    def _shorten_logs(self) -> None:
+        """Begin a log anew once it is long, and keep the one before it."""
+        for log in (self.path / "logs").glob("*.log"):
+            if log.stat().st_size > LONGEST_LOG_BYTES:
+                log.replace(log.with_suffix(".old"))
 
     def _end_leftovers(self) -> None:
         """A killed run's worker and server end by themselves; a stuck one must not work beside the new ones."""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from server.embedded.processes import Child, Program, start, tail
+from server.embedded.processes import Child, start, tail
 
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 30.0
@@ -81,19 +81,23 @@ class Watched:
 
 @dataclass
 class Supervisor:
-    """Children in the order they were started. `say` tells the person at the terminal what happened."""
+    """Children, those that stop last first. `say` tells the person at the terminal what happened."""
 
     say: Callable[[str], None]
     watched: list[Watched] = field(default_factory=list)
 
-    def add(self, child: Child, *, restarts: bool, patience_seconds: float) -> Child:
-        """Take a started child under supervision."""
-        self.watched.append(Watched(child, restarts, patience_seconds))
+    def add(
+        self, child: Child, *, restarts: bool, patience_seconds: float, stopped_after: Child | None = None
+    ) -> Child:
+        """Take a started child under supervision. It will stop first of all, or next after the one named."""
+        children = [one.child for one in self.watched]
+        place = len(children) if stopped_after is None else children.index(stopped_after)
+        self.watched.insert(place, Watched(child, restarts, patience_seconds))
         return child
 
-    def start(self, program: Program, *, restarts: bool, patience_seconds: float) -> Child:
-        """Start a program under supervision."""
-        return self.add(start(program), restarts=restarts, patience_seconds=patience_seconds)
+    def remove(self, child: Child) -> None:
+        """Forget a child that has done its work."""
+        self.watched = [one for one in self.watched if one.child is not child]
 
     def pids(self) -> dict[str, int]:
         """Who runs now, by the program's name."""

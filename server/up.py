@@ -1,10 +1,9 @@
 """Starts everything on one machine, keeps it running, and stops it in order.
 
-The order: lock the directory, take the port, the stores, migrations and demo data, the worker and the server.
-Backwards at the end: server, worker, Valkey, PostgreSQL. Nothing here knows GraphQL or SQL.
+The order: lock the directory, take the port, PostgreSQL, Valkey, migrations and demo data, worker and server.
+At the end: server, worker, Valkey, PostgreSQL. Nothing here knows GraphQL or SQL.
 """
 
-import contextlib
 import http.client
 import json
 import os
@@ -12,11 +11,12 @@ import socket
 import sys
 import time
 from dataclasses import dataclass, field
+from subprocess import TimeoutExpired
 from urllib.parse import urlsplit
 
 from server.embedded.postgres import STOP_PATIENCE_SECONDS as POSTGRES_PATIENCE_SECONDS
 from server.embedded.postgres import Postgres
-from server.embedded.processes import Child, Program, ServerFailedError, wait_until
+from server.embedded.processes import Child, Program, ServerFailedError, start, tail, wait_until
 from server.embedded.valkey import STOP_PATIENCE_SECONDS as VALKEY_PATIENCE_SECONDS
 from server.embedded.valkey import Valkey
 from server.home import Home
@@ -54,14 +54,16 @@ class Run:
         """Start everything and wait until it is ready."""
         began = time.monotonic()
         self.start_stores()
+        # Importing is most of a start, so the server does it while another process prepares the database. It is
+        # not ready before the database is.
+        server = self.start_server()
         with self.terminal.step("schema", "migrations and demo data"):
             self.prepare()
-        worker = self.start_worker()
-        server = self.start_server()
+        worker = self.start_worker(stopped_after=server)
         with self.terminal.step("server", f"an answer from {self.url}/readyz"):
             wait_until(lambda: answers(self.url), child=server, patience_seconds=SERVER_PATIENCE_SECONDS)
         if worker.ended() is not None:
-            raise ServerFailedError(f"the worker ended at its start; its log is {worker.program.log}")
+            raise ServerFailedError(f"worker ended with {worker.ended()}:\n{tail(worker.program.log)}")
         self.write_state()
         welcome(self.terminal.console, self.url, self.tokens(), self.home.path, time.monotonic() - began)
 
@@ -86,27 +88,28 @@ class Run:
         """Migrate and load the demo data in a process of its own, which takes its memory with it."""
         log = self.home.log("prepare")
         log.unlink(missing_ok=True)
-        child = self.supervisor.start(
-            self.python("prepare", "-m", "server", "prepare", "--tokens", str(self.home.demo)),
-            restarts=False,
-            patience_seconds=5,
-        )
-        with contextlib.suppress(Exception):
-            child.process.wait(PREPARE_PATIENCE_SECONDS)
-        self.supervisor.watched.pop()
-        if child.stop(patience_seconds=1) != 0:
+        program = self.python("prepare", "-m", "server", "prepare", "--tokens", str(self.home.demo))
+        child = self.supervisor.add(start(program), restarts=False, patience_seconds=5)
+        try:
+            code = child.process.wait(PREPARE_PATIENCE_SECONDS)
+        except TimeoutExpired:
+            code = child.stop(patience_seconds=5)
+        self.supervisor.remove(child)
+        if code != 0:
             raise ServerFailedError(log.read_text(errors="replace").strip() or f"prepare failed; its log is {log}")
 
-    def start_worker(self) -> Child:
+    def start_worker(self, *, stopped_after: Child) -> Child:
         """One worker process."""
-        program = self.python("worker", "-m", "jobs")
-        return self.supervisor.start(program, restarts=True, patience_seconds=WORKER_STOP_SECONDS)
+        child = start(self.python("worker", "-m", "jobs"))
+        return self.supervisor.add(
+            child, restarts=True, patience_seconds=WORKER_STOP_SECONDS, stopped_after=stopped_after
+        )
 
     def start_server(self) -> Child:
         """The server process, on the socket that stays ours."""
         descriptor = self.listener.fileno()
         program = self.python("server", "-m", "server", "serve", "--fd", str(descriptor), pass_fds=(descriptor,))
-        return self.supervisor.start(program, restarts=True, patience_seconds=self.settings.drain_seconds + 5)
+        return self.supervisor.add(start(program), restarts=True, patience_seconds=self.settings.drain_seconds + 5)
 
     def python(self, name: str, *arguments: str, pass_fds: tuple[int, ...] = ()) -> Program:
         """A Python process of ours, marked with the directory it belongs to."""

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.faults
 PROGRAM = """
 import signal, sys
 from pathlib import Path
-from server.embedded.processes import Program, clean_environment
+from server.embedded.processes import Program, clean_environment, start
 from server.supervision import Signals, StopAskedError, StoreEndedError, Supervisor
 
 place, names = Path(sys.argv[1]), sys.argv[2:]
@@ -48,7 +48,7 @@ with Signals().handled() as ended:
                 name, [sys.executable, str(place / "child.py"), name, str(place / "events")], clean_environment(),
                 place, place / "log",
             )
-            supervisor.start(program, restarts=name != "store", patience_seconds=60)
+            supervisor.add(start(program), restarts=name != "store", patience_seconds=60)
         supervisor.watch(ended, changed=lambda: say("changed"))
     except StopAskedError:
         say("asked to stop")
