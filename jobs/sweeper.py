@@ -105,14 +105,20 @@ class Sweeper:
         return [job for job in found if verdicts[job.job_id].state in TERMINAL]
 
     async def _end(self, job: Stranded, verdict: Verdict) -> None:
-        ending = Ending(job_id=job.job_id, fence=job.fence, verdict=verdict, is_taken_away=True)
-        async with self._database.transaction() as tx:
-            is_written = await endings.end_attempt(
-                tx, ending=ending, kind=job.kind, subject_id=job.subject_id, now=tx.now
-            )
-            tx.hint(WORK_IS_DUE)
+        try:
+            is_written = await self._write_end(job, verdict)
+        except Exception:
+            # The next sweep tries again; one subject that cannot be settled must not keep the others.
+            log.exception("job.not_taken_away", job_id=str(job.job_id), kind=job.kind)
+            return
         if is_written:
             log.warning("job.taken_away", job_id=str(job.job_id), state=verdict.state, message=verdict.message)
+
+    async def _write_end(self, job: Stranded, verdict: Verdict) -> bool:
+        ending = Ending(job_id=job.job_id, fence=job.fence, verdict=verdict, is_taken_away=True)
+        async with self._database.transaction() as tx:
+            tx.hint(WORK_IS_DUE)
+            return await endings.end_attempt(tx, ending=ending, kind=job.kind, subject_id=job.subject_id, now=tx.now)
 
 
 def _crashed(job: Stranded) -> Verdict:
