@@ -1,0 +1,19 @@
+"""`python -m bench [publish] [learners] [rounds]`."""
+
+import sys
+
+from bench import publish
+
+MEASUREMENTS = {"publish": publish.main}
+
+
+def main() -> None:
+    """Run the measurement named, or all of them."""
+    names = [word for word in sys.argv[1:] if not word.isdigit()] or list(MEASUREMENTS)
+    numbers = [int(word) for word in sys.argv[1:] if word.isdigit()]
+    for name in names:
+        MEASUREMENTS[name](*numbers)
+
+
+if __name__ == "__main__":
+    main()
