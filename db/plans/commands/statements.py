@@ -32,9 +32,11 @@ _WITHIN = _REACHED.format(
 _LEARNERS = f"""
     SELECT DISTINCT reached.user_id FROM ({_EVERYBODY}) reached JOIN users u ON u.id = reached.user_id AND u.is_active
 """
+# The range is said of the users too: Postgres does not infer it through the join, and would read all of them.
 _DATED = f"""
     SELECT DISTINCT ON (reached.user_id) reached.*
     FROM ({_WITHIN}) reached JOIN users u ON u.id = reached.user_id AND u.is_active
+        AND (CAST(:after AS uuid) IS NULL OR u.id > :after) AND (CAST(:until AS uuid) IS NULL OR u.id <= :until)
     ORDER BY reached.user_id, reached.rank, reached.due_at DESC
 """
 
