@@ -47,6 +47,7 @@ class LimitSettings(BaseSettings):
     subscriptions_per_connection: int = Field(default=100, ge=1)
     sockets_per_address: int = Field(default=20, ge=1)
     waiting_events: int = Field(default=256, ge=1)
+    slow_reader_seconds: float = Field(default=5.0, gt=0)
     init_seconds: float = Field(default=10.0, gt=0)
     ping_seconds: float = Field(default=20.0, gt=0)
     idle_seconds: float = Field(default=600.0, gt=0)

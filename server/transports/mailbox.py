@@ -5,18 +5,25 @@ from collections import deque
 
 
 class Mailbox:
-    """Frames in order. `put` says no once too many wait; a closed mailbox is read to its end first."""
+    """Frames in order. Whoever puts one in waits for room, but not for ever."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, *, patience_seconds: float) -> None:
         self._most = most
+        self._patience_seconds = patience_seconds
         self._frames: deque[bytes] = deque()
         self._something = asyncio.Event()
+        self._room = asyncio.Event()
         self._closed = False
 
-    def put(self, frame: bytes) -> bool:
-        """Add a frame. False: too many wait already, and it was not added."""
+    async def put(self, frame: bytes) -> bool:
+        """Add a frame, once there is room for it. False: there was none in time, for nobody reads."""
         if len(self._frames) >= self._most:
-            return False
+            self._room.clear()
+            try:
+                async with asyncio.timeout(self._patience_seconds):
+                    await self._room.wait()
+            except TimeoutError:
+                return False
         self._frames.append(frame)
         self._something.set()
         return True
@@ -36,4 +43,5 @@ class Mailbox:
             await self._something.wait()
         waiting = b"".join(self._frames)
         self._frames.clear()
+        self._room.set()
         return waiting

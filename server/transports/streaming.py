@@ -1,8 +1,8 @@
 """Streams over HTTP: a subscription's events as they come, heartbeats between them, and a clear end.
 
-Two tasks work on a stream: one runs the subscription and puts what it yields into a mailbox, the other sends. If the
-mailbox is full the client reads too slowly: the answer breaks off without the mark that says `complete`, so that the
-client connects again and resumes where it was. The same happens when the server shuts down.
+Two tasks work on a stream: one runs the subscription and puts what it yields into a mailbox, the other sends. A burst
+waits until there is room. If there is none for seconds the client does not read: the answer breaks off without the mark
+that says `complete`, so that the client connects again and resumes where it was. So it is when the server shuts down.
 """
 
 import asyncio
@@ -79,7 +79,7 @@ async def _serve(
     admission: Admission,
 ) -> str:
     """Send events until there are no more, the client leaves, the token ends, or the server shuts down."""
-    mailbox = Mailbox(edge.limits.waiting_events)
+    mailbox = Mailbox(edge.limits.waiting_events, patience_seconds=edge.limits.slow_reader_seconds)
     async with WhilePresent(receive, after_seconds=0) as work:
         with watched(edge, admission, lambda: work.interrupt("signed out")) as follow, follow(context):
             events = edge.operations.events(operation, context)
@@ -98,7 +98,7 @@ async def _read(events: AsyncGenerator[Event, None], framing: Framing, mailbox: 
     try:
         async with aclosing(events):
             async for event in events:
-                if not mailbox.put(framing.event(event)):
+                if not await mailbox.put(framing.event(event)):
                     work.interrupt("slow")
                     return
         mailbox.close(framing.ending)

@@ -59,7 +59,7 @@ class _Connection:
         self._socket = socket
         self._address = address_of(socket.scope)
         self._state = socket.scope["state"]
-        self._outbox = Outbox(edge.limits.waiting_events)
+        self._outbox = Outbox(edge.limits.waiting_events, patience_seconds=edge.limits.slow_reader_seconds)
         self._operations: dict[str, asyncio.Task[None]] = {}
         self._admission: Admission | None = None
         self._admitted = asyncio.Event()
@@ -261,7 +261,7 @@ class _Connection:
         with self._edge.streams.per_viewer.hold(place), metrics.open_stream("websocket"), self._follow(context):
             async with aclosing(self._edge.operations.events(operation, context)) as events:
                 async for event in events:
-                    if not self._outbox.put(protocol.next_(id_, event.body), id_):
+                    if not await self._outbox.put_event(id_, protocol.next_(id_, event.body)):
                         self._close(CloseCode.TRY_AGAIN_LATER, "Too many events wait for you: connect again")
                         return
         self._outbox.put(protocol.complete(id_))

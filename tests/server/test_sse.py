@@ -120,7 +120,7 @@ async def test_a_revoked_token_ends_the_stream_within_five_seconds(
     await stage.closed.wait()
 
 
-@pytest.mark.edge(limits={"waiting_events": 8})
+@pytest.mark.edge(limits={"waiting_events": 8, "slow_reader_seconds": 0.2})
 async def test_a_reader_too_slow_gets_no_complete_and_connects_again(server: Running, stage: Stage) -> None:
     async with streamed(server, "subscription { flood }", accept=EVENTS) as stream:
         # Nothing is read until the source has been closed, because too much was waiting.
@@ -131,6 +131,13 @@ async def test_a_reader_too_slow_gets_no_complete_and_connects_again(server: Run
             body = b""
     assert b"event: complete" not in body
     assert server.edge.streams.per_viewer.taken == 0
+
+
+@pytest.mark.edge(limits={"waiting_events": 8})
+async def test_a_burst_waits_for_room_and_reaches_a_client_that_reads(server: Running, stage: Stage) -> None:
+    async with streamed(server, TICKS, accept=EVENTS, to=1_000) as stream:
+        seen = [(await stream.event()).get("id") for _ in range(1_001)]
+    assert seen == [*(str(number) for number in range(1, 1_001)), None]
 
 
 async def test_a_shutdown_ends_streams_without_complete(server: Running, stage: Stage, token: str) -> None:

@@ -242,7 +242,7 @@ async def test_a_socket_without_work_is_closed_in_the_end(server: Running, stage
         assert await socket.closed() == (1000, "Idle")
 
 
-@pytest.mark.edge(limits={"waiting_events": 8})
+@pytest.mark.edge(limits={"waiting_events": 8, "slow_reader_seconds": 0.2})
 async def test_a_reader_too_slow_for_its_buffer_is_told_to_connect_again(server: Running, stage: Stage) -> None:
     async with socket_to(server, max_queue=1, max_size=None) as socket:
         await socket.init()
@@ -250,6 +250,16 @@ async def test_a_reader_too_slow_for_its_buffer_is_told_to_connect_again(server:
         # Nothing is read until the source has been closed, because too much was waiting.
         await stage.closed.wait()
         assert await socket.closed() == (1013, "Too many events wait for you: connect again")
+
+
+@pytest.mark.edge(limits={"waiting_events": 8})
+async def test_a_burst_waits_for_room_and_reaches_a_client_that_reads(server: Running, stage: Stage) -> None:
+    async with socket_to(server) as socket:
+        await socket.init()
+        await socket.subscribe("1", "subscription { ticks(to: 1000) { seq } }")
+        got = [await socket.receive() for _ in range(1_001)]
+    assert [message["payload"]["data"]["ticks"]["seq"] for message in got[:-1]] == list(range(1, 1_001))
+    assert got[-1]["type"] == "complete"
 
 
 async def test_a_shutdown_closes_sockets_with_a_code_that_clients_retry(
