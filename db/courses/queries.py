@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    Boolean,
     ColumnElement,
     CompoundSelect,
     FromClause,
@@ -37,6 +38,7 @@ from db.courses.models import (
     Enrollment,
 )
 from db.courses.rules import EnrollmentStatus
+from db.ledger.queries import SUBJECTS, SubjectAccess
 from db.reading import Derived, Entity, Filter, Listing, Many, One, Order, bind
 from db.reading.entity import VIEWER
 from db.session import Reader, Tx
@@ -190,6 +192,13 @@ ENROLLMENT.relations.update(
     }
 )
 
+
+# The jobs that follow from a change of a class name its members: they are for those who may change its roster.
+def _runs_class(class_id: ColumnElement[Any]) -> ColumnElement[bool]:
+    return or_(bind("viewer_is_editor", Boolean), class_id.in_(taught_classes()))
+
+
+SUBJECTS["CourseClass"] = SubjectAccess(entity=lambda: COURSE_CLASS, readable=_runs_class, writable=_runs_class)
 
 # The viewer's own, for `viewer.courses` and `viewer.enrollments`.
 ENROLLMENTS_OF_USER = Many(

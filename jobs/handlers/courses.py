@@ -1,0 +1,56 @@
+"""What a change of a class means for the domains above it: plans and rescoping.
+
+Each of these may run late, twice, or after the next change: it looks at who is in the class now, among those whom its
+change concerned, and leaves alone whoever has left or come back meanwhile.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from db.courses.jobs import CourseAssigned, MembersAdded, MembersDropped, RescopeEnabled
+from db.courses.queries import active_members, members_of_change
+from db.courses.rules import EnrollmentStatus
+from jobs.attempt import Attempt, handles
+
+
+@handles(MembersAdded)
+async def members_added(attempt: Attempt, work: MembersAdded) -> Mapping[str, Any] | None:
+    """Learners joined a class, or moved to it."""
+    await attempt.progress(step="Looking who joined")
+    async with attempt.completing() as end:
+        members = await members_of_change(end.tx, class_id=work.class_id, change_id=work.change_id)
+        end.result = {"members": len(members)}
+    return None
+
+
+@handles(MembersDropped)
+async def members_dropped(attempt: Attempt, work: MembersDropped) -> Mapping[str, Any] | None:
+    """Learners left a class. Whoever has joined again since is left alone."""
+    await attempt.progress(step="Looking who left")
+    async with attempt.completing() as end:
+        left = await members_of_change(
+            end.tx, class_id=work.class_id, change_id=work.change_id, status=EnrollmentStatus.DROPPED
+        )
+        still_there = set(await active_members(end.tx, class_id=work.class_id))
+        end.result = {"members": len([user_id for user_id in left if user_id not in still_there])}
+    return None
+
+
+@handles(CourseAssigned)
+async def course_assigned(attempt: Attempt, work: CourseAssigned) -> Mapping[str, Any] | None:
+    """A class got a course: its learners have work in it from now on."""
+    await _everybody(attempt, work)
+    return None
+
+
+@handles(RescopeEnabled)
+async def rescope_enabled(attempt: Attempt, work: RescopeEnabled) -> Mapping[str, Any] | None:
+    """Rescoping was switched on: each learner of the class may have something to skip."""
+    await _everybody(attempt, work)
+    return None
+
+
+async def _everybody(attempt: Attempt, work: CourseAssigned | RescopeEnabled) -> None:
+    await attempt.progress(step="Looking who is in the class")
+    async with attempt.completing() as end:
+        end.result = {"members": len(await active_members(end.tx, class_id=work.class_id))}
