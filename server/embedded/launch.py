@@ -54,9 +54,11 @@ def become(libc: ctypes.CDLL, name: str, *, reach: bool) -> None:
         call(libc.prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE, 0, 0)
 
 
-def follow_by_pipe(program: list[str], lifeline: int, farewell: int) -> int:
+def follow_by_pipe(program: list[str], lifeline: int, farewell: int, user: str | None) -> int:
     """Run the program as a child and end it when the lifeline closes: for systems without a parent-death signal."""
-    child = subprocess.Popen(program)  # noqa: S603 - the program is given by our own parent
+    group = pwd.getpwnam(user).pw_gid if user else None
+    groups: list[int] | None = [] if user else None
+    child = subprocess.Popen(program, user=user, group=group, extra_groups=groups)  # noqa: S603 - our parent's own
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
         signal.signal(number, lambda got, _frame: child.send_signal(got))
 
@@ -75,7 +77,7 @@ def main() -> None:
     program = sys.argv[2:]
     farewell = int(orders["signal"])
     if orders.get("lifeline") is not None:
-        sys.exit(follow_by_pipe(program, int(orders["lifeline"]), farewell))
+        sys.exit(follow_by_pipe(program, int(orders["lifeline"]), farewell, orders.get("user")))
     libc = ctypes.CDLL(None, use_errno=True)
     if orders.get("user"):
         become(libc, orders["user"], reach=bool(orders.get("reach")))

@@ -17,7 +17,7 @@ import redis
 from server.embedded.postgres import Postgres, binaries
 from server.embedded.processes import Child, ServerFailedError, working_in
 from server.embedded.valkey import Valkey
-from tests.support.facts import ROOT, eventually, is_gone, modes, python
+from tests.support.facts import ROOT, eventually, give_to_ordinary_user, is_gone, modes, python
 
 pytestmark = pytest.mark.faults
 
@@ -222,12 +222,9 @@ time.sleep(600)
 def test_servers_end_with_a_parent_that_is_killed(place: Path, tie: str) -> None:
     if tie == "signal" and sys.platform != "linux":
         pytest.skip("only Linux has a parent-death signal")
-    if tie == "pipe" and os.geteuid() == 0:
-        as_nobody = True
-        os.chown(place, 65534, 65534)
-    else:
-        as_nobody = False
-    with python("-c", PROGRAM, str(place), tie, as_nobody=as_nobody) as parent:
+    if tie == "pipe":
+        give_to_ordinary_user(place)
+    with python("-c", PROGRAM, str(place), tie, ordinary_user=tie == "pipe") as parent:
         assert parent.stdout is not None
         pids = [int(word) for word in parent.stdout.readline().split()]
         assert len(pids) == 2
@@ -237,14 +234,13 @@ def test_servers_end_with_a_parent_that_is_killed(place: Path, tie: str) -> None
             eventually(partial(is_gone, pid))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="the whole suite runs as an ordinary user already")
 def test_they_start_for_an_ordinary_user_too(place: Path) -> None:
-    os.chown(place, 65534, 65534)
-    with python("-c", PROGRAM, str(place), "signal", as_nobody=True) as parent:
+    user = give_to_ordinary_user(place)
+    with python("-c", PROGRAM, str(place), "signal", ordinary_user=True) as parent:
         assert parent.stdout is not None
         pids = [int(word) for word in parent.stdout.readline().split()]
         assert len(pids) == 2
-        assert {Path(f"/proc/{pid}").stat().st_uid for pid in pids} == {65534}
+        assert {Path(f"/proc/{pid}").stat().st_uid for pid in pids} == {user}
 
 
 def test_without_a_wheel_it_says_which_settings_name_other_servers() -> None:

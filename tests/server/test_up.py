@@ -19,7 +19,7 @@ import pytest
 
 from server.embedded.postgres import binaries
 from server.embedded.processes import processes_with
-from tests.support.facts import eventually, is_gone, modes, python
+from tests.support.facts import eventually, give_to_ordinary_user, is_gone, modes, python
 from tests.support.servers import Servers
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
@@ -87,11 +87,13 @@ class Up:
 
 
 @contextmanager
-def up(data: Path, *, as_nobody: bool = False, **settings: str) -> Iterator[Up]:
+def up(data: Path, *, ordinary_user: bool = False, **settings: str) -> Iterator[Up]:
     """Start it; whatever the test leaves running is killed."""
     environment = NO_SETTINGS | {"HOLDFAST_DATA": str(data), "COLUMNS": "200"} | settings
     with ExitStack() as stack:
-        process = stack.enter_context(python("-m", "server", "up", environment=environment, as_nobody=as_nobody))
+        process = stack.enter_context(
+            python("-m", "server", "up", environment=environment, ordinary_user=ordinary_user)
+        )
         try:
             yield Up(process, data)
         finally:
@@ -252,13 +254,12 @@ def test_a_directory_with_a_long_path_keeps_its_sockets_elsewhere(place: Path) -
         started.stop()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="the other tests run as an ordinary user already")
-def test_it_starts_for_an_ordinary_user_too(place: Path) -> None:
+def test_it_starts_for_an_ordinary_user_too() -> None:
     with tempfile.TemporaryDirectory(prefix="hf-") as name:
-        os.chown(name, 65534, 65534)
-        with up(Path(name) / "data", as_nobody=True) as started:
+        user = give_to_ordinary_user(Path(name))
+        with up(Path(name) / "data", ordinary_user=True) as started:
             pids = started.ready().pids
-            assert {Path(f"/proc/{pid}").stat().st_uid for pid in pids.values()} == {65534}
+            assert {Path(f"/proc/{pid}").stat().st_uid for pid in pids.values()} == {user}
             started.stop()
             assert started.process.returncode == 0
 

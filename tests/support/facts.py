@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -37,16 +38,25 @@ def modes(*paths: Path) -> dict[Path, tuple[int, int, int]]:
     return {part: (found.st_mode, found.st_uid, found.st_gid) for part in every if (found := part.stat())}
 
 
+def give_to_ordinary_user(path: Path) -> int:
+    """Make a directory that of the user as whom `python(ordinary_user=True)` runs; the user's id."""
+    if os.geteuid() != 0:
+        return os.geteuid()
+    nobody = pwd.getpwnam("nobody")
+    os.chown(path, nobody.pw_uid, nobody.pw_gid)
+    return nobody.pw_uid
+
+
 @contextmanager
 def python(
-    *arguments: str, environment: dict[str, str] | None = None, as_nobody: bool = False
+    *arguments: str, environment: dict[str, str] | None = None, ordinary_user: bool = False
 ) -> Iterator[subprocess.Popen[str]]:
     """A Python process in the checkout, with its output to read; killed at the end if it still runs.
 
-    `as_nobody` (for root): an ordinary user, who may all the same read an interpreter in root's home.
+    `ordinary_user`: where we are root, run it as `nobody`, who may all the same read an interpreter in root's home.
     """
     command = [sys.executable, *arguments]
-    if as_nobody:
+    if ordinary_user and os.geteuid() == 0:
         orders = {"parent": os.getpid(), "signal": int(signal.SIGKILL), "user": "nobody", "reach": True}
         command = [sys.executable, "-I", "-S", str(LAUNCHER), json.dumps(orders), *command]
     process = subprocess.Popen(
