@@ -18,7 +18,9 @@ from db.errors import Code, Refused
 from db.ledger import commands as ledger
 from db.ledger.rules import (
     WORK_IS_DUE,
+    AttemptOutcome,
     JobError,
+    JobState,
     Verdict,
     decide_fault,
     decide_refusal,
@@ -182,7 +184,9 @@ class Runner:
                 log.warning("job.end_not_written", exc_info=error)
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, LONGEST_WAIT_SECONDS)
-        if not attempt.is_completed:
+        if attempt.is_completed:
+            log.info("job.ended", state=JobState.COMPLETED, outcome=AttemptOutcome.COMPLETED, message="Completed.")
+        else:
             log.warning("job.not_ours", why=attempt.stop)
 
     async def _write_end(self, attempt: Attempt, verdict: Verdict, result: Mapping[str, Any] | None) -> bool:
