@@ -1,5 +1,7 @@
 """GraphQL over HTTP: one request, one answer, or the start of a stream."""
 
+import asyncio
+
 from graphql import GraphQLError, OperationType
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
@@ -16,7 +18,7 @@ from server.refusals import Rejected, RequestRefused, malformed, too_much, unaut
 from server.transports.framing import framing_of
 from server.transports.interrupt import WhilePresent
 from server.transports.negotiation import Media, acceptable, answer_media, error_media
-from server.transports.reply import ClientGone, cursor_in, read_body, reply, status_of
+from server.transports.reply import ClientGone, cursor_in, read_body, reply, send_payload, status_of
 from server.transports.streaming import send_events, stream
 
 METHODS = "GET, POST, OPTIONS"
@@ -27,7 +29,8 @@ async def graphql(scope: Scope, receive: Receive, send: Send) -> None:
     headers = Headers(scope=scope)
     accepted = acceptable(headers.get("accept"))
     try:
-        await _answer(scope, receive, send, headers, accepted)
+        if not await _answer_aside(scope, send, headers):
+            await _answer(scope, receive, send, headers, accepted)
     except ClientGone:
         scope["state"]["outcome"] = "gone"
     except RequestRefused as refusal:
@@ -42,6 +45,17 @@ async def graphql(scope: Scope, receive: Receive, send: Send) -> None:
         shown = present(GraphQLError(str(error), original_error=error), request_id=scope["state"]["request_id"])
         status = 503 if shown["extensions"].get("isTransient") else 500
         await reply(send, {"errors": [shown]}, status=status, media=error_media(accepted))
+
+
+async def _answer_aside(scope: Scope, send: Send, headers: Headers) -> bool:
+    """Answer what is no GraphQL and yet no mistake: which methods there are, and somebody looking with a browser."""
+    if scope["method"] == "OPTIONS":
+        await send_payload(send, b"", status=204, headers={"allow": METHODS})
+        return True
+    if scope["method"] == "GET" and not scope["query_string"] and "text/html" in headers.get("accept", ""):
+        await send_payload(send, b"", status=303, headers={"location": "/graphiql"})
+        return True
+    return False
 
 
 async def _answer(scope: Scope, receive: Receive, send: Send, headers: Headers, accepted: tuple[Media, ...]) -> None:
@@ -103,8 +117,8 @@ def _hold_to_json(headers: Headers) -> None:
     name, _, parameters = headers.get("content-type", "").partition(";")
     if name.strip().lower() != "application/json":
         raise malformed("The body must be sent with `Content-Type: application/json`.", status=415)
-    charset = parameters.strip().lower().replace('"', "")
-    if charset.startswith("charset=") and charset not in {"charset=utf-8", "charset=utf8"}:
+    named = {each.strip().lower().replace('"', "") for each in parameters.split(";")}
+    if any(each.startswith("charset=") for each in named - {"charset=utf-8", "charset=utf8"}):
         raise malformed("The body must be JSON in UTF-8.", status=415)
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise malformed("The body must not be compressed.", status=415)
@@ -117,7 +131,11 @@ async def _params(
         query = scope["query_string"]
         return params_from_url(query), len(query)
     allowed = edge.limits.anonymous_body_bytes if admission.viewer is None else edge.limits.body_bytes
-    body = await read_body(receive, headers, allowed)
+    try:
+        async with asyncio.timeout(edge.limits.body_seconds):
+            body = await read_body(receive, headers, allowed)
+    except TimeoutError:
+        raise malformed("The body did not come in time.", status=408) from None
     params = params_from_json(load_json(body))
     if params.query is not None and len(params.query) > edge.limits.plain_body_bytes:
         raise too_much(

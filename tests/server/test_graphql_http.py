@@ -232,3 +232,32 @@ async def test_introspection_and_graphiql_can_be_turned_off_together(server: Run
 async def test_a_misspelt_field_is_helped_where_introspection_is_on(server: Running) -> None:
     answer = await server.post("{ helo }")
     assert answer.json()["errors"][0]["message"] == "Cannot query field 'helo' on type 'Query'. Did you mean 'hello'?"
+
+
+async def test_options_say_which_methods_there_are(server: Running) -> None:
+    answer = await server.client.options("/graphql")
+    assert (answer.status_code, answer.headers["allow"], answer.content) == (204, "GET, POST, OPTIONS", b"")
+
+
+async def test_a_browser_that_opens_the_address_is_led_to_graphiql(server: Running) -> None:
+    answer = await server.client.get("/graphql", headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/graphiql")
+
+
+@pytest.mark.parametrize("content_type", ['application/json; charset="UTF-8"', "application/JSON ; v=1; charset=utf8"])
+async def test_utf_8_may_be_written_in_several_ways(server: Running, content_type: str) -> None:
+    answer = await server.client.post(
+        "/graphql", content=b'{"query": "{ hello }"}', headers={"content-type": content_type}
+    )
+    assert answer.status_code == 200
+
+
+@pytest.mark.edge(limits={"body_seconds": 0.1})
+async def test_a_body_that_does_not_come_is_not_waited_for(server: Running) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = "POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 22\r\n\r\n"
+    writer.write(head.encode() + b'{"query": ')
+    async with asyncio.timeout(5):
+        assert await reader.readline() == b"HTTP/1.1 408 Request Timeout\r\n"
+    writer.close()

@@ -17,7 +17,7 @@ from db.accounts.commands import issue_token
 from db.accounts.rules import Role, Viewer
 from db.session import Database
 from db.settings import DatabaseSettings, RedisSettings
-from server.draining import DrainingServer
+from server.commands.serve import DrainingServer
 from server.edge import Edge, EdgeSettings
 from server.jwt import JwtSettings
 from server.lifespan import Settings
