@@ -9,15 +9,18 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from db.errors import Code, HoldfastError, LimitExceeded, Problem, Refused
 from db.telemetry import get_logger
+from resolvers.codes import CODES
 from resolvers.scalars import JSON
 
 log = get_logger(__name__)
 
-strawberry.enum(
+_ERROR_CODE: Any = strawberry.enum(
     Code,
     name="ErrorCode",
     description="Stable codes of refusals and errors. Treat one that you do not know as BAD_USER_INPUT.",
 )
+for _value in _ERROR_CODE.__strawberry_definition__.values:
+    _value.description = CODES[_value.name]
 
 INTERNAL_MESSAGE = "Something went wrong on the server. Quote the request id when you report it."
 OUTAGES = (OperationalError, InterfaceError, ConnectionError)

@@ -13,7 +13,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from enum import Enum
 from types import NoneType
-from typing import Any, ClassVar, TypeVar, get_type_hints
+from typing import Annotated, Any, ClassVar, TypeVar, get_type_hints
 from uuid import UUID
 
 import strawberry
@@ -183,7 +183,9 @@ def mutation(function: Callable[..., Awaitable[Any]]) -> Any:
 
     resolve.__name__ = name
     resolve.__module__ = function.__module__
-    resolve.__annotations__ = {"info": Info, "input": hints["input"], "return": payload_type | None}
+    given = hints["input"]
+    argument = strawberry.argument(description=given.__strawberry_definition__.description)
+    resolve.__annotations__ = {"info": Info, "input": Annotated[given, argument], "return": payload_type | None}
     return strawberry.field(resolver=resolve, description=_described(function))
 
 
