@@ -1,0 +1,426 @@
+"""Jobs in the API: what they show, to whom, and in which order."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from db.accounts.rules import Role, Viewer
+from db.ledger import commands as ledger
+from db.ledger.jobs import Subject
+from db.ledger.rules import JobState
+from db.session import Database
+from tests.support.api import Api, id_of
+from tests.support.drain import drain
+from tests.support.kinds import KINDS, Fails, Refuses, Steps, Talks, make_effects
+from tests.support.ledger import ask, events_of, execute, in_state, later, row_of, running, snapshot
+from tests.support.people import admin, now_of, person
+from tests.support.plans import World, a_world
+
+EVERYTHING = """
+query ($id: ID!) { job(id: $id) {
+  id uuid kind queue status isQuarantined progress step done total attempt maxAttempts priority params result
+  error { code message details } lastSeq subject { id } subjectLabel requestedBy { name }
+  retryOf { id } retriedAs { id } enqueuedAt scheduledAt startedAt finishedAt cancelRequestedAt cancelReason
+  canCancel canRetry
+  attempts { nodes { number startedAt finishedAt outcome error { code message } worker } totalCount }
+  logs { nodes { seq at level message data } pageInfo { hasNextPage } }
+} }
+"""
+
+
+def instant(value: Any) -> str | None:
+    return None if value is None else value.isoformat().replace("+00:00", "Z")
+
+
+async def test_a_job_shows_all_that_is_known_of_it(database: Database) -> None:
+    await make_effects(database)
+    ada = await person(database, "Ada")
+    job_id = await ask(database, Steps(4), actor_id=ada.user_id)
+    await drain(database, kinds=KINDS)
+    row = await row_of(database, job_id)
+    job = (await Api(database, ada).data(EVERYTHING, id=id_of("Job", job_id)))["job"]
+    attempt = job["attempts"]["nodes"][0]
+    assert attempt.pop("startedAt") == instant(row["started_at"])
+    assert attempt.pop("finishedAt") == instant(row["finished_at"])
+    assert attempt == {"number": 1, "outcome": "COMPLETED", "error": None, "worker": "test"}
+    assert job == {
+        "id": id_of("Job", job_id),
+        "uuid": str(job_id),
+        "kind": "test.steps",
+        "queue": "default",
+        "status": "COMPLETED",
+        "isQuarantined": False,
+        "progress": 100,
+        "step": "Writing",
+        "done": 3,
+        "total": 4,
+        "attempt": 1,
+        "maxAttempts": 5,
+        "priority": 5,
+        "params": {"steps": 4, "pause_seconds": 0.0},
+        "result": {"first": 0, "attempt": 1},
+        "error": None,
+        "lastSeq": row["last_seq"],
+        "subject": None,
+        "subjectLabel": None,
+        "requestedBy": {"name": "Ada"},
+        "retryOf": None,
+        "retriedAs": None,
+        "enqueuedAt": instant(row["enqueued_at"]),
+        "scheduledAt": instant(row["scheduled_at"]),
+        "startedAt": instant(row["started_at"]),
+        "finishedAt": instant(row["finished_at"]),
+        "cancelRequestedAt": None,
+        "cancelReason": None,
+        "canCancel": False,
+        "canRetry": False,
+        "attempts": {"nodes": [attempt], "totalCount": 1},
+        "logs": {"nodes": [], "pageInfo": {"hasNextPage": False}},
+    }
+
+
+async def test_a_failed_job_says_why(database: Database) -> None:
+    await make_effects(database)
+    ada = await person(database)
+    job_id = await ask(database, Refuses(), actor_id=ada.user_id)
+    await drain(database, kinds=KINDS)
+    job = (await Api(database, ada).data(EVERYTHING, id=id_of("Job", job_id)))["job"]
+    assert (job["status"], job["canRetry"]) == ("FAILED", True)
+    assert job["error"] == {
+        "code": "EMPTY_TASKS",
+        "message": "Nothing to do for 2 learners.",
+        "details": {"learners": 2},
+    }
+    assert job["attempts"]["nodes"][0]["error"]["code"] == "EMPTY_TASKS"
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "is_quarantined"),
+    [
+        ("scheduled", "QUEUED", False),
+        ("queued", "QUEUED", False),
+        ("dispatched", "QUEUED", False),
+        ("running", "RUNNING", False),
+        ("completed", "COMPLETED", False),
+        ("failed", "FAILED", False),
+        ("quarantined", "FAILED", True),
+        ("cancelled", "CANCELLED", False),
+    ],
+)
+async def test_eight_states_are_shown_as_five_statuses(
+    database: Database, state: JobState, status: str, is_quarantined: bool
+) -> None:
+    ada = await person(database)
+    job_id = await in_state(database, JobState(state), actor_id=ada.user_id)
+    job = (await Api(database, ada).data(EVERYTHING, id=id_of("Job", job_id)))["job"]
+    assert (job["status"], job["isQuarantined"]) == (status, is_quarantined)
+    assert job["canCancel"] == (status in {"QUEUED", "RUNNING"})
+    assert job["canRetry"] == (status in {"FAILED", "CANCELLED"})
+
+
+async def test_the_system_asks_too(database: Database) -> None:
+    job_id = await ask(database)
+    job = (await Api(database, await admin(database)).data(EVERYTHING, id=id_of("Job", job_id)))["job"]
+    assert job["requestedBy"] == {"name": "System"}
+
+
+async def test_a_job_is_found_by_its_uuid(database: Database) -> None:
+    ada = await person(database)
+    job_id = await ask(database, actor_id=ada.user_id)
+    api = Api(database, ada)
+    query = "query ($uuid: String!) { jobByUuid(uuid: $uuid) { uuid } }"
+    assert await api.data(query, uuid=str(job_id)) == {"jobByUuid": {"uuid": str(job_id)}}
+    for unknown in (str(uuid4()), "nonsense", ""):
+        assert await api.data(query, uuid=unknown) == {"jobByUuid": None}
+
+
+async def test_an_id_that_is_malformed_unknown_or_of_another_type_finds_nothing(database: Database) -> None:
+    job_id = await ask(database)
+    api = Api(database, await admin(database))
+    for id_ in ("nonsense", id_of("Job", uuid4()), id_of("TaskPlan", job_id)):
+        assert await api.data("query ($id: ID!) { job(id: $id) { id } }", id=id_) == {"job": None}
+
+
+async def test_node_finds_a_job(database: Database) -> None:
+    job_id = await ask(database)
+    api = Api(database, await admin(database))
+    query = "query ($id: ID!) { node(id: $id) { ... on Job { kind status } } }"
+    assert await api.data(query, id=id_of("Job", job_id)) == {"node": {"kind": "test.empty", "status": "QUEUED"}}
+
+
+async def test_logs_are_read_in_pages_by_level_and_either_way(database: Database) -> None:
+    ada = await person(database)
+    job_id = await ask(database, Talks(lines=5), actor_id=ada.user_id)
+    await drain(database, kinds=KINDS)
+    await execute(database, "UPDATE job_events SET level = 'WARNING' WHERE message = 'line 3'")
+    api = Api(database, ada)
+
+    async def logs(arguments: str) -> list[str]:
+        query = f"query ($id: ID!) {{ job(id: $id) {{ logs({arguments}) {{ nodes {{ message }} }} }} }}"
+        found = await api.data(query, id=id_of("Job", job_id))
+        return [line["message"] for line in found["job"]["logs"]["nodes"]]
+
+    assert await logs("first: 10") == [f"line {n}" for n in range(5)]
+    assert await logs("newestFirst: true, first: 2") == ["line 4", "line 3"]
+    assert await logs("minLevel: WARNING, first: 10") == ["line 3"]
+    assert await logs("minLevel: ERROR, first: 10") == []
+    query = """query ($id: ID!, $after: String) { job(id: $id) {
+        logs(first: 2, after: $after) { nodes { message data level } pageInfo { endCursor hasNextPage } } } }"""
+    first = (await api.data(query, id=id_of("Job", job_id)))["job"]["logs"]
+    second = (await api.data(query, id=id_of("Job", job_id), after=first["pageInfo"]["endCursor"]))["job"]["logs"]
+    assert second["nodes"] == [
+        {"message": "line 2", "data": {"number": 2}, "level": "INFO"},
+        {"message": "line 3", "data": {"number": 3}, "level": "WARNING"},
+    ]
+
+
+# --- who sees what ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def course(database: Database) -> World:
+    return await a_world(database, learners=3)
+
+
+async def plan_job(world: World, *, actor_id: UUID | None = None) -> tuple[UUID, UUID]:
+    """A job whose subject is a plan, asked for by nobody in particular."""
+    plan_id = (await world.create(world.tasking())).plan_id
+    subject = Subject("TaskPlan", plan_id, "Week 1")
+    return plan_id, await ask(world.database, subject=subject, actor_id=actor_id)
+
+
+async def sees(database: Database, viewer: Viewer | None, job_id: UUID) -> bool:
+    api = Api(database, viewer)
+    query = (
+        "query ($id: ID!, $uuid: String!) { job(id: $id) { id } jobByUuid(uuid: $uuid) { id } jobs { nodes { id } } }"
+    )
+    found = await api.data(query, id=id_of("Job", job_id), uuid=str(job_id))
+    seen = {
+        found["job"] is not None,
+        found["jobByUuid"] is not None,
+        {"id": id_of("Job", job_id)} in found["jobs"]["nodes"],
+    }
+    assert len(seen) == 1
+    return seen.pop()
+
+
+async def test_a_plans_job_is_seen_by_its_teachers_editors_admins_and_never_by_learners(course: World) -> None:
+    database = course.database
+    _, job_id = await plan_job(course)
+    assert await sees(database, course.teacher, job_id)
+    assert await sees(database, await person(database, "E", Role.EDITOR), job_id)
+    assert await sees(database, await admin(database), job_id)
+    assert not await sees(database, await person(database, "Other teacher"), job_id)
+    learner = Viewer(course.learners[0], "Learner", frozenset({Role.MEMBER}))
+    assert not await sees(database, learner, job_id)
+
+
+async def test_whoever_asked_for_a_job_sees_it(database: Database) -> None:
+    ada, bob = await person(database), await person(database)
+    job_id = await ask(database, actor_id=ada.user_id)
+    assert await sees(database, ada, job_id)
+    assert not await sees(database, bob, job_id)
+    assert not await sees(database, await person(database, "E", Role.EDITOR), job_id)
+
+
+async def test_a_job_without_subject_that_nobody_asked_for_is_the_admins(database: Database) -> None:
+    job_id = await ask(database)
+    assert await sees(database, await admin(database), job_id)
+    assert not await sees(database, await person(database, "E", Role.EDITOR), job_id)
+
+
+async def test_nobody_signed_in_sees_no_jobs(database: Database) -> None:
+    await ask(database)
+    answer = await Api(database, None).ask("{ jobs { nodes { id } } }")
+    assert answer["data"] == {"jobs": None}
+    assert [error["extensions"]["code"] for error in answer["errors"]] == ["UNAUTHENTICATED"]
+
+
+async def test_the_subject_is_shown_to_whom_it_is_visible(course: World) -> None:
+    plan_id, job_id = await plan_job(course)
+    query = "query ($id: ID!) { job(id: $id) { subjectLabel subject { id ... on TaskPlan { title } } } }"
+    shown = (await Api(course.database, course.teacher).data(query, id=id_of("Job", job_id)))["job"]
+    assert shown["subjectLabel"] == "Week 1"
+    assert shown["subject"]["id"] == id_of("TaskPlan", plan_id)
+    ada = await person(course.database)
+    await execute(course.database, "UPDATE jobs SET actor_id = :ada WHERE id = :id", ada=ada.user_id, id=job_id)
+    hidden = (await Api(course.database, ada).data(query, id=id_of("Job", job_id)))["job"]
+    assert hidden == {"subjectLabel": "Week 1", "subject": None}
+
+
+async def test_what_may_be_done_is_told_for_the_viewer(course: World) -> None:
+    _, job_id = await plan_job(course)
+    query = "query ($id: ID!) { job(id: $id) { canCancel canRetry } }"
+    for viewer in (course.teacher, await person(course.database, "E", Role.EDITOR), await admin(course.database)):
+        job = (await Api(course.database, viewer).data(query, id=id_of("Job", job_id)))["job"]
+        assert job == {"canCancel": True, "canRetry": False}
+
+
+# --- lists ------------------------------------------------------------------------------------------------------------
+
+
+async def listed(api: Api, arguments: str = "", **variables: Any) -> list[str]:
+    found = await api.data(f"query {{ jobs{arguments} {{ nodes {{ uuid }} }} }}", **variables)
+    return [job["uuid"] for job in found["jobs"]["nodes"]]
+
+
+async def test_the_list_has_four_orders(database: Database) -> None:
+    api = Api(database, await admin(database))
+    first, second, third = [await ask(database) for _ in range(3)]
+    await execute(database, "UPDATE jobs SET priority = 1 WHERE id = :id", id=second)
+    assert await listed(api) == [str(third), str(second), str(first)]
+    assert await listed(api, "(orderBy: ENQUEUED_ASC)") == [str(first), str(second), str(third)]
+    assert await listed(api, "(orderBy: DISPATCH_ASC)") == [str(second), str(first), str(third)]
+    assert await listed(api, "(orderBy: FINISHED_DESC)") == []
+    for job_id in (third, first):
+        async with database.transaction() as tx:
+            await ledger.request_cancel(tx, job_id=job_id, actor_id=None, reason=None, now=tx.now)
+    assert await listed(api, "(orderBy: FINISHED_DESC)") == [str(first), str(third)]
+    assert await listed(api, "(orderBy: DISPATCH_ASC)") == [str(second)]
+
+
+async def test_the_list_is_read_in_pages_and_counted(database: Database) -> None:
+    api = Api(database, await admin(database))
+    ids = [str(await ask(database)) for _ in range(5)]
+    for order in ("ENQUEUED_ASC", "DISPATCH_ASC"):
+        query = f"""query ($after: String) {{ jobs(first: 2, after: $after, orderBy: {order}) {{
+            nodes {{ uuid }} totalCount pageInfo {{ hasNextPage endCursor }} }} }}"""
+        seen: list[str] = []
+        after = None
+        while True:
+            page = (await api.data(query, after=after))["jobs"]
+            assert page["totalCount"] == 5
+            seen += [job["uuid"] for job in page["nodes"]]
+            after = page["pageInfo"]["endCursor"]
+            if not page["pageInfo"]["hasNextPage"]:
+                break
+        assert seen == ids
+
+
+async def test_the_list_is_filtered_by_everything_at_once(database: Database) -> None:
+    ada = await person(database)
+    api = Api(database, await admin(database))
+    subject = Subject("TaskPlan", uuid4(), "Week 1")
+    began = await now_of(database)
+    plain = str(await ask(database))
+    mine = str(await ask(database, Steps(1), actor_id=ada.user_id, subject=subject))
+    runs = str((await running(database, Fails())).job_id)
+    poison = str(await in_state(database, JobState.QUARANTINED))
+    later(database, minutes=10)
+    new = str(await ask(database))
+    at = instant(began + timedelta(minutes=5))
+    cases = {
+        "{}": {plain, mine, runs, poison, new},
+        '{kinds: ["test.steps", "test.fails"]}': {mine, runs},
+        "{kinds: []}": set(),
+        "{statuses: [RUNNING]}": {runs},
+        "{statuses: [QUEUED, FAILED]}": {plain, mine, poison, new},
+        f'{{subjectId: "{id_of("TaskPlan", subject.id)}"}}': {mine},
+        f'{{requestedById: "{id_of("User", ada.user_id)}"}}': {mine},
+        '{subjectId: "nonsense"}': set(),
+        '{queue: "default"}': {plain, mine, runs, poison, new},
+        '{queue: "other"}': set(),
+        f'{{uuid: "{plain}"}}': {plain},
+        '{uuid: "nonsense"}': set(),
+        "{isQuarantined: true}": {poison},
+        "{isQuarantined: false}": {plain, mine, runs, new},
+        f'{{enqueuedFrom: "{at}"}}': {new},
+        f'{{enqueuedTo: "{at}"}}': {plain, mine, runs, poison},
+        f'{{statuses: [QUEUED], enqueuedTo: "{at}", kinds: ["test.empty"]}}': {plain},
+    }
+    for filter_, expected in cases.items():
+        assert set(await listed(api, f"(filter: {filter_})")) == expected, filter_
+
+
+async def test_a_list_costs_one_statement_for_rows_and_one_for_each_list_below(database: Database) -> None:
+    api = Api(database, await admin(database))
+    query = """{ jobs { nodes { uuid status requestedBy { name } retryOf { uuid } retriedAs { uuid } canRetry
+        attempts { nodes { number } } logs { nodes { message } } } } }"""
+    for _ in range(3):
+        await ask(database)
+    few = await api.statements(query)
+    for _ in range(15):
+        await ask(database)
+    assert await api.statements(query) == few == 3
+
+
+# --- cancel and retry -------------------------------------------------------------------------------------------------
+
+JOB = "job { uuid status cancelReason cancelRequestedAt retryOf { uuid } requestedBy { name } }"
+
+
+async def test_cancelling_a_job_that_waits(database: Database) -> None:
+    ada = await person(database, "Ada")
+    job_id = await ask(database, actor_id=ada.user_id)
+    payload = await Api(database, ada).does(
+        "cancelJob", {"jobId": id_of("Job", job_id), "reason": " Not needed. "}, JOB
+    )
+    row = await row_of(database, job_id)
+    assert payload["job"] == {
+        "uuid": str(job_id),
+        "status": "CANCELLED",
+        "cancelReason": "Not needed.",
+        "cancelRequestedAt": instant(row["cancel_requested_at"]),
+        "retryOf": None,
+        "requestedBy": {"name": "Ada"},
+    }
+    assert row["cancel_requested_by"] == ada.user_id
+
+
+async def test_cancelling_a_job_that_runs_asks_it_to_stop(database: Database) -> None:
+    ada = await person(database)
+    claim = await running(database, actor_id=ada.user_id)
+    payload = await Api(database, ada).does("cancelJob", {"jobId": id_of("Job", claim.job_id)}, JOB)
+    assert payload["job"]["status"] == "RUNNING"
+    assert payload["job"]["cancelRequestedAt"] is not None
+    query = "query ($id: ID!) { job(id: $id) { canCancel } }"
+    assert (await Api(database, ada).data(query, id=id_of("Job", claim.job_id)))["job"] == {"canCancel": False}
+
+
+async def test_retrying_makes_a_new_job_and_shows_both(database: Database) -> None:
+    ada, boss = await person(database, "Ada"), await admin(database)
+    old = await in_state(database, JobState.FAILED, actor_id=ada.user_id)
+    payload = await Api(database, boss).does("retryJob", {"jobId": id_of("Job", old)}, JOB)
+    assert payload["job"]["status"] == "QUEUED"
+    assert payload["job"]["retryOf"] == {"uuid": str(old)}
+    assert payload["job"]["requestedBy"] == {"name": boss.name}
+    query = "query ($id: ID!) { job(id: $id) { status canRetry retriedAs { uuid } } }"
+    shown = (await Api(database, boss).data(query, id=id_of("Job", old)))["job"]
+    assert shown == {"status": "FAILED", "canRetry": False, "retriedAs": {"uuid": payload["job"]["uuid"]}}
+
+
+@pytest.mark.parametrize("mutation", ["cancelJob", "retryJob"])
+async def test_what_may_not_be_seen_is_not_found(database: Database, mutation: str) -> None:
+    job_id = await in_state(database, JobState.FAILED if mutation == "retryJob" else JobState.QUEUED)
+    before = await snapshot(database)
+    api = Api(database, await person(database, "E", Role.EDITOR))
+    for id_ in (id_of("Job", job_id), id_of("Job", uuid4()), id_of("TaskPlan", job_id), "nonsense"):
+        assert await api.refused(mutation, {"jobId": id_}) == [("NOT_FOUND", "input.jobId")]
+    assert await snapshot(database) == before
+
+
+async def test_refusals_name_their_reason_and_change_nothing(database: Database) -> None:
+    api = Api(database, await admin(database))
+    done, waits = await in_state(database, JobState.COMPLETED), await ask(database)
+    before = await snapshot(database)
+    cases = [
+        ("cancelJob", {"jobId": id_of("Job", done)}, ("JOB_NOT_CANCELLABLE", "input.jobId")),
+        ("retryJob", {"jobId": id_of("Job", done)}, ("JOB_NOT_RETRYABLE", "input.jobId")),
+        ("retryJob", {"jobId": id_of("Job", waits)}, ("JOB_NOT_RETRYABLE", "input.jobId")),
+        ("cancelJob", {"jobId": id_of("Job", waits), "reason": "x" * 501}, ("BAD_USER_INPUT", "input.reason")),
+    ]
+    for mutation, input_, expected in cases:
+        assert await api.refused(mutation, input_) == [expected]
+    assert await snapshot(database) == before
+
+
+async def test_a_request_that_is_sent_twice_takes_effect_once(database: Database) -> None:
+    api = Api(database, await admin(database))
+    old = await in_state(database, JobState.FAILED)
+    asked = {"jobId": id_of("Job", old), "idempotencyKey": "k"}
+    first = await api.does("retryJob", asked, JOB)
+    assert await api.does("retryJob", asked, JOB) == first
+    assert len(await database.reader.fetch("SELECT 1 FROM jobs")) == 2
+    assert len(await events_of(database, UUID(first["job"]["uuid"]))) == 1
