@@ -37,8 +37,9 @@ class Interruptible:
         task, self._task = self._task, None
         if self.reason is None or task is None:
             return False
-        # Somebody else may have cancelled the task at the same time: then that is what counts.
-        return task.uncancel() <= 0 and kind is asyncio.CancelledError
+        # Somebody else may have cancelled the task at the same time: then that is what counts. Otherwise whatever the
+        # block made of its cancellation (a driver turns it into an error of its own) is what was asked for.
+        return task.uncancel() <= 0 and (kind is None or issubclass(kind, asyncio.CancelledError | Exception))
 
 
 class WhilePresent(Interruptible):

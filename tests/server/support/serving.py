@@ -78,7 +78,7 @@ async def serving(
 ) -> AsyncIterator[Running]:
     """Serve a schema for as long as the block runs."""
     settings = Settings(
-        edge=EdgeSettings(log_requests=False, **(edge or {})),
+        edge=EdgeSettings(**({"log_requests": False} | (edge or {}))),
         limits=LimitSettings(**(GENEROUS | (limits or {}))),
         jwt=JwtSettings(**(jwt or {})),
         database=DatabaseSettings(url=database_url, read_pool=4, write_pool=4),
