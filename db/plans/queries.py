@@ -15,7 +15,7 @@ from sqlalchemy import (
     any_,
     exists,
     func,
-    literal,
+    literal_column,
     or_,
     select,
 )
@@ -215,7 +215,7 @@ SUBJECTS["TaskPlan"] = SubjectAccess(
 
 def _due_at(plan: FromClause) -> ColumnElement[Any]:
     first = select(func.min(_TASKINGS.c.due_at)).where(_TASKINGS.c.plan_id == plan.c.id).scalar_subquery()
-    return func.coalesce(first, literal("infinity", DateTime(timezone=True)))
+    return func.coalesce(first, literal_column("'infinity'::timestamptz", DateTime(timezone=True)))
 
 
 _BY_DUE: tuple[Expression, ...] = (_due_at, lambda plan: plan.c.id)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -20,14 +21,16 @@ def prepare(tokens: Annotated[Path, typer.Option(help="Where to leave the demo p
     """Bring the database to where the server and a worker can use it."""
     settings = load(DatabaseSettings)
     load(RedisSettings)
-    asyncio.run(_prepare(settings, tokens))
+    # Tokens that somebody has noted stay good over restarts.
+    known = json.loads(tokens.read_text()) if tokens.exists() else {}
+    write_private(tokens, json.dumps(asyncio.run(_prepare(settings, known)), indent=2))
 
 
-async def _prepare(settings: DatabaseSettings, tokens: Path) -> None:
+async def _prepare(settings: DatabaseSettings, known: Mapping[str, str]) -> dict[str, str]:
     await refuse_old_database(settings)
     await upgrade(settings.sqlalchemy_url)
     database = await Database.open(settings)
     try:
-        write_private(tokens, json.dumps(await load_demo(database), indent=2))
+        return await load_demo(database, known=known)
     finally:
         await database.close()
