@@ -29,6 +29,8 @@ ANSWER_SECONDS = 2.0
 REST_SECONDS = 0.5
 # How long a new listener waits to be sure that it is subscribed. Without Redis it goes on with its polls.
 SUBSCRIBED_SECONDS = 0.5
+# How often a task that is to end is told so again.
+CANCEL_AGAIN_SECONDS = 0.2
 AWAY = (RedisError, OSError, TimeoutError)
 
 
@@ -89,9 +91,11 @@ class Feed:
         """Publish what is pending, stop listening and let the connections go."""
         if self._pending:
             await self._publish_pending()
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        # redis-py swallows a cancellation that comes while it connects, so one is not always enough.
+        while running := [task for task in self._tasks.values() if not task.done()]:
+            for task in running:
+                task.cancel()
+            await asyncio.wait(running, timeout=CANCEL_AGAIN_SECONDS)
         with contextlib.suppress(*AWAY):
             await self._redis.aclose()
 
