@@ -96,7 +96,7 @@ function prepare({ query, variables, operationName }: FetcherParams): Prepared {
   try {
     const document = parse(query);
     operation = getOperationAST(document, operationName) ?? getOperationAST(document);
-    operationName = operation?.name?.value ?? operationName;
+    if (operation) operationName = operation.name?.value ?? null;
   } catch {
     // Not a document: the server says what is wrong with it.
   }
