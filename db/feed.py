@@ -25,6 +25,7 @@ log = get_logger(__name__)
 
 CONNECT_SECONDS = 1.0
 ANSWER_SECONDS = 2.0
+CANCEL_AGAIN_SECONDS = 0.1
 # How long to leave Redis alone after a failure.
 REST_SECONDS = 0.5
 # How long a new listener waits to be sure that it is subscribed. Without Redis it goes on with its polls.
@@ -91,7 +92,7 @@ class Feed:
         """Publish what is pending, stop listening and let the connections go."""
         if self._pending:
             await self._publish_pending()
-        # redis-py swallows a cancellation that comes while it connects, so one is not always enough.
+        # A cancellation that comes while redis-py waits under a timeout can get lost there (seen with Python 3.11.2).
         while running := [task for task in self._tasks.values() if not task.done()]:
             for task in running:
                 task.cancel()
