@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 import uvicorn
 
+from server.limits import LimitSettings
 from server.listening import listen, url_of
 from server.settings import ServerSettings, load
 
@@ -38,6 +39,9 @@ def serve(
         loop="uvloop",
         http="httptools",
         ws="websockets-sansio",
+        ws_max_size=load(LimitSettings).body_bytes,
+        # Events are small: packing each costs a busy server more than it saves.
+        ws_per_message_deflate=False,
         lifespan="on",
         log_config=None,
         access_log=False,
