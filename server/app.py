@@ -2,14 +2,17 @@
 
 from starlette.applications import Starlette
 
+from db.telemetry import configure_logging
 from resolvers.schema import schema
 from server.lifespan import Settings
 from server.routes import application
 
 
 def create_app() -> Starlette:
-    """The application over Holdfast's schema, with the settings of the environment.
+    """The application over Holdfast's schema, with the settings of the environment; and the process's log.
 
     Raises WrongSettingError where a setting does not fit.
     """
-    return application(Settings(), schema)
+    settings = Settings()
+    configure_logging(level=settings.edge.log_level)
+    return application(settings, schema)

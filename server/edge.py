@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -34,6 +34,9 @@ class EdgeSettings(BaseSettings):
     metrics: bool = Field(default=True, description="true or false")
     metrics_token: SecretStr | None = Field(default=None, description="the bearer token that /metrics asks for")
     log_requests: bool = Field(default=True, description="true or false")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="DEBUG, INFO, WARNING or ERROR"
+    )
 
 
 @dataclass(eq=False)
