@@ -19,10 +19,10 @@ async def publish_plan(attempt: Attempt, work: PublishPlan) -> Mapping[str, Any]
 
 
 async def _publish(attempt: Attempt, work: PublishPlan) -> Mapping[str, Any] | None:
-    await attempt.progress(step="Counting learners")
     async with attempt.transaction() as tx:
         publication = await plans.begin(tx, work=work)
     learners = publication.learners
+    await attempt.log(f"{learners} learners are to get a task, in {len(publication.batches)} batches.")
     await attempt.progress(done=0, total=learners, step="Making tasks")
     for number, batch in enumerate(publication.batches, start=1):
         async with attempt.transaction() as tx:

@@ -206,6 +206,8 @@ class Runner:
                 if not lines and not _has_hook(claimed.kind, verdict):
                     return await self._end(ending)
                 async with self._database.transaction() as tx:
+                    # Lines are written to the job's row too, and the subject is always locked before it.
+                    await endings.lock_subject(tx, kind=claimed.kind, subject_id=claimed.subject_id)
                     if lines:
                         await ledger.note(tx, lines={(claimed.job_id, claimed.fence): aged(lines)}, now=tx.now)
                     is_written = await endings.end_attempt(

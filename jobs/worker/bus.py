@@ -28,6 +28,7 @@ from db.ledger.commands import Ticket
 from db.settings import RedisSettings
 from db.telemetry import get_logger
 from jobs.settings import WorkerSettings
+from jobs.worker.tasks import end_tasks
 
 log = get_logger(__name__)
 
@@ -88,8 +89,10 @@ class Bus:
         self._worker: ArqWorker | None = None
         self._is_picking = True
         self._away_until = float("-inf")
-        # Tickets that run here because the bus is away.
-        self._direct: set[asyncio.Task[bool]] = set()
+        # Tickets that run here because the bus is away; those that it brought; and what ARQ does around them.
+        self._direct: set[asyncio.Task[Any]] = set()
+        self._brought: set[asyncio.Task[Any]] = set()
+        self._around: set[asyncio.Task[Any]] = set()
         # ARQ tells every start and end of a job, which the runner does already.
         logging.getLogger("arq.worker").setLevel(logging.WARNING)
 
@@ -120,9 +123,7 @@ class Bus:
                 return []
         room = self.room() or 0
         for ticket in tickets[:room]:
-            task = asyncio.create_task(self._run_quietly(ticket))
-            self._direct.add(task)
-            task.add_done_callback(self._direct.discard)
+            _keep(self._direct, asyncio.create_task(self._run_quietly(ticket)))
         return tickets[room:]
 
     async def _push(self, tickets: Sequence[Ticket]) -> None:
@@ -152,7 +153,9 @@ class Bus:
                 except Exception:
                     log.exception("bus.failed")
                 finally:
-                    _look_away_from(worker)
+                    # What it has under way goes on by itself.
+                    for task in worker.tasks.values():
+                        _keep(self._around, task)
                 await asyncio.sleep(RESTART_SECONDS)
         finally:
             waking.cancel()
@@ -164,7 +167,9 @@ class Bus:
             self._worker.allow_pick_jobs = False
 
     async def close(self) -> None:
-        """Let the connections go."""
+        """End what is still under way, and let the connections go."""
+        await end_tasks([*self._direct, *self._brought])
+        await end_tasks(self._around)
         with contextlib.suppress(*AWAY):
             await self._pool.aclose(close_connection_pool=True)
 
@@ -193,7 +198,9 @@ class Bus:
 
     async def _take(self, ctx: dict[Any, Any], job_id: str, fence: int) -> None:  # noqa: ARG002 - ARQ gives it
         # ARQ cancels what it runs when it ends; our jobs end by our own rules.
-        await asyncio.shield(asyncio.create_task(self._run_quietly(Ticket(UUID(job_id), int(fence)))))
+        await asyncio.shield(
+            _keep(self._brought, asyncio.create_task(self._run_quietly(Ticket(UUID(job_id), int(fence)))))
+        )
 
     async def _run_quietly(self, ticket: Ticket) -> bool:
         try:
@@ -231,7 +238,14 @@ def _unseal(raw: bytes) -> dict[str, Any]:
     return message
 
 
-def _look_away_from(worker: ArqWorker) -> None:
-    # What it had under way goes on by itself; only its errors towards Redis would be reported as forgotten.
-    for task in worker.tasks.values():
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+def _keep(kept: set["asyncio.Task[Any]"], task: "asyncio.Task[Any]") -> "asyncio.Task[Any]":
+    """Remember the task until it is done, and look at what it raised, so that asyncio reports nothing as forgotten."""
+
+    def forget(done: "asyncio.Task[Any]") -> None:
+        kept.discard(done)
+        if not done.cancelled():
+            done.exception()
+
+    kept.add(task)
+    task.add_done_callback(forget)
+    return task

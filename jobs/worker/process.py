@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -25,12 +25,11 @@ from jobs.settings import WorkerSettings
 from jobs.sweeper import Sweeper
 from jobs.worker.bus import Bus
 from jobs.worker.heartbeat import Heartbeat
+from jobs.worker.tasks import end_tasks
 
 log = get_logger(__name__)
 
 RESTART_SECONDS = 1.0
-# How often a loop that is to end is told so again.
-CANCEL_AGAIN_SECONDS = 0.2
 # After the drain's end, what was interrupted has so long to write that it was.
 RELEASE_SECONDS = 7.0
 
@@ -97,7 +96,7 @@ class WorkerProcess:
             await stop.wait()
             await self._drain()
         finally:
-            await _end(tasks)
+            await end_tasks(tasks)
             await self._heartbeat.stop()
             await self._bus.close()
         await self._retire()
@@ -221,14 +220,6 @@ def _stop_on_signals() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     return stop
-
-
-async def _end(tasks: Sequence["asyncio.Task[None]"]) -> None:
-    # redis-py swallows a cancellation that comes while it connects, so one is not always enough.
-    while running := [task for task in tasks if not task.done()]:
-        for task in running:
-            task.cancel()
-        await asyncio.wait(running, timeout=CANCEL_AGAIN_SECONDS)
 
 
 async def _for_ever(name: str, work: Callable[[], Awaitable[None]]) -> None:
