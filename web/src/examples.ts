@@ -4,9 +4,9 @@ interface Example {
   variables?: string;
 }
 
-const viewer = `# Who asks, and the plans to work with.
-# First paste a token at the top right:
-# \`make up\` prints one per demo role.
+const viewer = `# Who asks, and their plans.
+# Paste a token at the top right:
+# \`make up\` prints some.
 query Viewer {
   viewer {
     user {
@@ -34,10 +34,12 @@ query Viewer {
 }
 `;
 
-const publish = `# Publishes a plan. The answer has a job:
-# a worker makes each learner's task.
+const publish = `# Publishes a plan: the job in the
+# answer makes all its tasks.
 # Variables: the id of a plan.
-mutation PublishPlan($input: PublishPlanInput!) {
+mutation PublishPlan(
+  $input: PublishPlanInput!
+) {
   publishPlan(input: $input) {
     plan {
       id
@@ -59,11 +61,17 @@ mutation PublishPlan($input: PublishPlanInput!) {
 }
 `;
 
-const progress = `# Every event of a job, live, to the last.
-# Variables: the id of a job, and the seq of
-# the last event you have (0: send all).
-subscription JobProgress($jobId: ID!, $after: Int) {
-  jobProgress(jobId: $jobId, after: $after) {
+const progress = `# Every event of a job, live.
+# Variables: the job's id; after is
+# the seq of your last event.
+subscription JobProgress(
+  $jobId: ID!
+  $after: Int
+) {
+  jobProgress(
+    jobId: $jobId
+    after: $after
+  ) {
     seq
     at
     type
@@ -76,6 +84,7 @@ subscription JobProgress($jobId: ID!, $after: Int) {
     job {
       id
       kind
+      subjectLabel
     }
   }
 }

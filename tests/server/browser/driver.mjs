@@ -55,11 +55,26 @@ async function browserOf(name) {
 
 /** Types into one of Monaco's editors as a user does: select all, then the new text. */
 async function type(page, area, text) {
+  await clear(page, area);
+  await page.keyboard.insertText(text);
+}
+
+/** Pastes into one: typing several lines would indent them and close their brackets a second time. */
+async function paste(page, area, text) {
+  const input = await clear(page, area);
+  await input.evaluate((element, pasted) => {
+    const clipboardData = new DataTransfer();
+    clipboardData.setData("text/plain", pasted);
+    element.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
+  }, text);
+}
+
+async function clear(page, area) {
   const input = page.locator(`${area} .monaco-editor textarea`).first();
   await input.focus();
   await page.keyboard.press("ControlOrMeta+A");
   await page.keyboard.press("Delete");
-  await page.keyboard.insertText(text);
+  return input;
 }
 
 // A function for the page: it waits for the result pane's own changes, and looks at each. Compiled here, for the
@@ -126,7 +141,7 @@ const commands = {
     const here = pages.get(page);
     if (query !== undefined) await type(here, ".graphiql-query-editor", query);
     if (variables !== undefined) {
-      await type(here, ".graphiql-editor-tool .graphiql-editor:not(.hidden)", JSON.stringify(variables));
+      await paste(here, ".graphiql-editor-tool .graphiql-editor:not(.hidden)", JSON.stringify(variables, null, 2));
     }
   },
   async run({ page }) {
@@ -157,7 +172,13 @@ const commands = {
     return pages.get(page).evaluate(() => ({ local: { ...localStorage }, session: { ...sessionStorage } }));
   },
   async screenshot({ page, file }) {
-    await pages.get(page).screenshot({ path: file });
+    const here = pages.get(page);
+    await here.mouse.move(2, 400); // off the editors, whose scroll bars show under it
+    await here.evaluate(() => {
+      const fading = document.getAnimations().filter(({ effect }) => effect.target?.matches(".scrollbar"));
+      return Promise.all(fading.map(({ finished }) => finished));
+    });
+    await here.screenshot({ path: file });
   },
   async close_page({ page }) {
     await pages.get(page).close();

@@ -98,8 +98,11 @@ function factsOf(source: Fields): Partial<Job> {
 // A STATUS or SNAPSHOT is about the status; the others say in words what is going on.
 function wordsOf(event: Fields): string {
   const words = isFields(event.log) ? text(event.log.message) : text(event.message) || text(event.step);
-  const isAboutStatus = event.type === "STATUS" || event.type === "SNAPSHOT";
-  return isAboutStatus ? [text(event.status), words].filter(Boolean).join(" · ") : words;
+  const status = text(event.status);
+  if (event.type === "SNAPSHOT") return status;
+  if (event.type !== "STATUS") return words;
+  const isSaid = !words || words.toLowerCase().includes(status.toLowerCase());
+  return isSaid ? status : `${status} · ${words}`;
 }
 
 function lineOf(event: Fields, seq: number): Line {
@@ -124,22 +127,35 @@ export function recordEvent(result: ExecutionResult, variables: Record<string, u
     if (known && event.seq <= known.lastSeq && !isSnapshot) continue;
     const { title } = factsOf(source);
     const change: Partial<Job> = { ...factsOf(event), ...(title ? { title } : {}) };
-    if (isSnapshot && known && event.seq < known.lastSeq) delete change.progress;
+    // A replay tells of earlier moments: the card does not go back to them.
+    if (known) change.progress = Math.max(known.progress, change.progress ?? 0);
+    if (known && isOver(known)) change.status = known.status;
     change.lines = [...(known?.lines ?? []), lineOf(event, event.seq)].slice(-keptLines);
     change.lastSeq = Math.max(event.seq, known?.lastSeq ?? 0);
     put(id, change);
   }
 }
 
-/** Finds jobs in the answer of a query or mutation: `job`, `publishJob` and their like, with an id. */
+/** Finds jobs in the answer of a query or mutation: `job`, `publishJob` and their like. What is over is left out. */
 export function recordAnswer(result: ExecutionResult): void {
-  const visit = (value: unknown, key: string): void => {
+  const visit = (value: unknown, key: string, parent: Fields): void => {
     if (Array.isArray(value)) {
-      for (const item of value) visit(item, key);
+      for (const item of value) visit(item, key, parent);
     } else if (isFields(value)) {
-      if (/^(job|\w+Job)$/.test(key) && typeof value.id === "string") put(value.id, factsOf(value));
-      for (const [name, child] of Object.entries(value)) visit(child, name);
+      if (/^(job|\w+Job)$/.test(key) && typeof value.id === "string") recordJob(value.id, value, parent);
+      for (const [name, child] of Object.entries(value)) visit(child, name, value);
     }
   };
-  visit(result.data, "");
+  visit(result.data, "", {});
+}
+
+// In an answer the job stands beside or inside of what it works on, which has a title.
+function recordJob(id: string, job: Fields, parent: Fields): void {
+  const known = findJob(id);
+  const facts = factsOf(job);
+  if (!known && terminal.has(facts.status ?? "")) return;
+  const subject = [parent, ...Object.values(parent)].find((one) => isFields(one) && text(one.title)) as Fields | undefined;
+  if (!text(job.subjectLabel) && subject) facts.title = [text(job.kind), text(subject.title)].filter(Boolean).join(" · ");
+  if (known?.title) delete facts.title;
+  put(id, facts);
 }
