@@ -1,10 +1,11 @@
-"""`python -m bench [publish] [learners] [rounds]`."""
+"""`python -m bench [publish | answer] [learners] [rounds]`."""
 
 import sys
+from collections.abc import Callable
 
-from bench import publish
+from bench import answer, publish
 
-MEASUREMENTS = {"publish": publish.main}
+MEASUREMENTS: dict[str, Callable[..., None]] = {"publish": publish.main, "answer": answer.main}
 
 
 def main() -> None:

@@ -127,7 +127,7 @@ async def end_attempt(tx: Tx, *, ending: ledger.Ending, kind: str, subject_id: U
     written.
     """
     if ending.verdict.state in TERMINAL:
-        await _lock(tx, kind, subject_id)
+        await lock_subject(tx, kind=kind, subject_id=subject_id)
     written = await ledger.end_attempts(tx, endings=[ending], now=now)
     if ending.job_id not in written:
         return False
@@ -157,11 +157,12 @@ async def _lock_subject_of(tx: Tx, job_id: UUID) -> _Known:
     row = (await tx.execute(select(Job.kind, Job.args, Job.subject_id).where(Job.id == job_id))).one_or_none()
     if row is None:
         raise refuse(Code.NOT_FOUND, "There is no such job.", "jobId")
-    await _lock(tx, row.kind, row.subject_id)
+    await lock_subject(tx, kind=row.kind, subject_id=row.subject_id)
     return _Known(row.kind, row.args, row.subject_id)
 
 
-async def _lock(tx: Tx, kind: str, subject_id: UUID | None) -> None:
+async def lock_subject(tx: Tx, *, kind: str, subject_id: UUID | None) -> None:
+    """Lock the subject of a job: before anything is written to the job itself in the same transaction."""
     lock = rules_of(kind).lock
     if lock is not None and subject_id is not None:
         await lock(tx, subject_id)

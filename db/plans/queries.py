@@ -233,7 +233,10 @@ PLANS_OF_COURSE = Many(
             "TITLE_ASC": Order(_BY_TITLE, (str, UUID), (False, False)),
         },
         filters={
-            "states": Filter(lambda plan: plan.c.state == any_(bind("states", Text, many=True))),
+            "states": Filter(
+                lambda plan: plan.c.state == any_(bind("states", Text, many=True)),
+                absent=lambda plan: plan.c.state != PlanState.WITHDRAWN.value,
+            ),
             "due_from": Filter(lambda plan: _due_at(plan) >= bind("due_from", DateTime(timezone=True))),
             "due_to": Filter(lambda plan: _due_at(plan) <= bind("due_to", DateTime(timezone=True))),
         },

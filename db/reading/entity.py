@@ -84,12 +84,13 @@ class Filter:
     """An argument of a list that narrows it: its condition, which binds the argument by its own name.
 
     `convert` makes the argument's value what the database compares with. A condition that binds nothing applies where
-    the argument is true.
+    the argument is true. `absent` narrows the list where the argument is not given.
     """
 
     condition: Callable[[FromClause], ColumnElement[bool]]
     convert: Callable[[Any], Any] | None = None
     is_flag: bool = False
+    absent: Callable[[FromClause], ColumnElement[bool]] | None = None
 
     def is_given(self, value: Any) -> bool:
         """Whether an argument of this value narrows the list."""

@@ -178,6 +178,11 @@ def _page(draft: _Draft, wanted: Want, listing: Listing) -> Plan:
         (name, narrow) for name, narrow in listing.filters.items() if narrow.is_given(wanted.args.get(name))
     )
     conditions = [*draft.conditions, *(narrow.condition(draft.source) for _, narrow in filters)]
+    conditions += [
+        narrow.absent(draft.source)
+        for name, narrow in listing.filters.items()
+        if narrow.absent is not None and not narrow.is_given(wanted.args.get(name))
+    ]
     counted = _count(scope, key, conditions) if wanted.counts else None
     if wanted.args.get("after") is not None:
         conditions.append(_after(order, keys))
