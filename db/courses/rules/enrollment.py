@@ -56,11 +56,6 @@ class EnrollmentFacts:
     status: EnrollmentStatus
 
 
-def require_roll_open(roll: ClassRoll, *path: str, now: datetime) -> None:
-    """Raises Refused where the class takes no changes of its roster: COURSE_ENDED, or BAD_USER_INPUT if archived."""
-    raise_problems(roll_problems(roll, *path, now=now))
-
-
 def roll_problems(roll: ClassRoll, *path: str, now: datetime) -> list[Problem]:
     """Why a class takes no changes of its roster."""
     found = [ended_problem(roll.course_ends_at, now, *path)]
