@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase
 
 from db.clock import Clock
+from db.errors import Outage, TimedOut
 from db.settings import DatabaseSettings
 
 # serialization_failure, deadlock_detected: the transaction did nothing wrong and may be run again from its start.
@@ -70,11 +71,17 @@ class Reader:
     ) -> list[asyncpg.Record]:
         """Execute one compiled statement and give its records back.
 
-        Raises TimeoutError past `timeout_seconds`, having cancelled the statement in the database.
+        Raises TimeoutError past `timeout_seconds`, having cancelled the statement in the database; TimedOut where the
+        database's own limit cancelled it; Outage where the database does not answer.
         """
         self.statements += 1
-        async with self._pool.acquire() as connection:
-            return await connection.fetch(sql, *arguments, timeout=timeout_seconds)
+        try:
+            async with self._pool.acquire() as connection:
+                return await connection.fetch(sql, *arguments, timeout=timeout_seconds)
+        except asyncpg.QueryCanceledError as error:
+            raise TimedOut("Reading took longer than the database allows.") from error
+        except (asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, ConnectionError) as error:
+            raise Outage("The database does not answer now.") from error
 
 
 class Database:

@@ -7,7 +7,7 @@ import strawberry
 from graphql import GraphQLError
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from db.errors import Code, HoldfastError, LimitExceeded, Problem, Refused
+from db.errors import Code, HoldfastError, LimitExceeded, Outage, Problem, Refused
 from db.telemetry import get_logger
 from resolvers.codes import CODES
 from resolvers.scalars import JSON
@@ -23,7 +23,7 @@ for _value in _ERROR_CODE.__strawberry_definition__.values:
     _value.description = CODES[_value.name]
 
 INTERNAL_MESSAGE = "Something went wrong on the server. Quote the request id when you report it."
-OUTAGES = (OperationalError, InterfaceError, ConnectionError)
+OUTAGES = (Outage, OperationalError, InterfaceError, ConnectionError)
 
 
 @strawberry.type(description="One reason why a mutation was refused. Nothing was written.")
