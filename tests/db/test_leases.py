@@ -34,7 +34,8 @@ async def timers(database: Database) -> Table:
         )
         await tx.execute(
             text(
-                "INSERT INTO lease_timers SELECT n, now() + make_interval(mins => 60 * n - 330) FROM generate_series(1, 10) n"
+                "INSERT INTO lease_timers"
+                " SELECT n, now() + make_interval(mins => 60 * n - 330) FROM generate_series(1, 10) n"
             )
         )
     return _TIMERS
