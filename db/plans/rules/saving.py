@@ -84,7 +84,8 @@ def decide_save(
     draft = replace(draft, title=draft.title.strip())
     publishes = publish or facts.publish_last_requested_at is not None
     was_open = is_open(facts, now=now)
-    problems = _standing_problems(facts)
+    problems = [*_standing_problems(facts), *_text_problems(draft)]
+    opened: tuple[int, ...] = ()
     if before is not None and was_open:
         problems += _lock_problems(draft, before)
     else:
@@ -92,12 +93,9 @@ def decide_save(
         if publishes:
             draft, opened, more = _publication(facts, draft, open_now=open_now, now=now)
             problems += more
-            if not problems:
-                return SaveDecision(draft, publishes=True, keeps_tasks=False, opened_now=opened)
-    problems += _text_problems(draft)
     if problems:
         raise Refused(*problems)
-    return SaveDecision(draft, publishes=publishes, keeps_tasks=was_open)
+    return SaveDecision(draft, publishes=publishes, keeps_tasks=was_open, opened_now=opened)
 
 
 def _standing_problems(facts: PlanFacts) -> list[Problem]:
@@ -189,7 +187,7 @@ def _date_problems(tasking: Tasking, window: CourseWindow, path: tuple[str, ...]
 def _publication(
     facts: PlanFacts, draft: Draft, *, open_now: bool, now: datetime
 ) -> tuple[Draft, tuple[int, ...], list[Problem]]:
-    problems = _text_problems(draft)
+    problems = []
     if is_empty(draft.type, draft.settings):
         message = "There is nothing to do in this plan: give it a page or an exercise."
         problems.append(Problem(Code.EMPTY_PLAN, message, ("settings",)))

@@ -169,6 +169,15 @@ def test_settings_of_any_shape_are_taken_or_refused_and_nothing_else(type_: Plan
         make_steps(type_, decided.draft.settings, Content(ITEMS))
 
 
+def test_nothing_is_told_twice_where_saving_publishes() -> None:
+    wrong = replace(READING, title=" ", settings={"page_ids": []}, taskings=())
+    assert sorted(problems(wrong, publish=True)) == [
+        (Code.BAD_USER_INPUT, "title"),
+        (Code.EMPTY_PLAN, "settings"),
+        (Code.NO_TASKING_PLANS, "taskingPlans"),
+    ]
+
+
 # --- publishing -------------------------------------------------------------------------------------------------------
 
 
