@@ -34,8 +34,7 @@ function watch(page, name) {
 
 async function browserOf(name) {
   if (browsers.has(name)) return browsers.get(name);
-  const directory = mkdtempSync(path.join(os.tmpdir(), "holdfast-chromium-"));
-  directories.push(directory);
+  const directory = mkdtempSync(path.join(os.tmpdir(), "chromium-"));
   const context = await chromium.launchPersistentContext(directory, {
     executablePath: process.env.CHROMIUM,
     headless: true,
@@ -50,6 +49,7 @@ async function browserOf(name) {
   });
   context.on("request", (request) => seen.requests.push(request.url()));
   browsers.set(name, context);
+  directories.push(directory);
   return context;
 }
 
@@ -162,6 +162,9 @@ const commands = {
       status: element.dataset.status,
       watch: element.dataset.watch,
       progress: element.querySelector("progress").value,
+      percents: [...element.querySelectorAll(".hf-lines li[data-type=PROGRESS] .hf-percent")].map((one) =>
+        Number.parseInt(one.textContent),
+      ),
       lines: [...element.querySelectorAll(".hf-lines li")].map(({ dataset }) => [Number(dataset.seq), dataset.type]),
     }));
   },
@@ -208,7 +211,7 @@ for await (const line of readline.createInterface({ input: process.stdin })) {
   try {
     answer = { value: (await commands[name](given)) ?? null };
   } catch (error) {
-    answer = { error: `${name}: ${error.message}` };
+    answer = { error: `${name}: ${error.message.slice(0, 2000)}` };
   }
   process.stdout.write(`${JSON.stringify(answer)}\n`);
 }

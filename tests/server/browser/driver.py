@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -95,7 +96,7 @@ class Page:
         return self.do("result", where=where)
 
     def job(self, job_id: str, **awaited: Any) -> dict[str, Any]:
-        """The card of a job in the Jobs panel: status, watch, progress, lines of (seq, type)."""
+        """The card of a job in the Jobs panel: status, watch, progress, lines of (seq, type), percents of progress."""
         answer: dict[str, Any] = self.do("job", id=job_id, **awaited)
         return answer
 
@@ -103,10 +104,14 @@ class Page:
 @contextmanager
 def driver(origin: str, *, directory: Path) -> Iterator[Driver]:
     """Chromium, ready for pages of `origin`. At the end nothing may have complained or looked elsewhere."""
-    with (directory / "driver.log").open("w+") as log:
+    # Chromium puts sockets into its temporary directory, and a socket's path may have 107 characters only.
+    with (
+        (directory / "driver.log").open("w+") as log,
+        tempfile.TemporaryDirectory(prefix="hf-", dir="/tmp", ignore_cleanup_errors=True) as short,
+    ):
         process = subprocess.Popen(
             [WEB / "node", ROOT / "tests/server/browser/driver.mjs"],
-            env=os.environ | {"CHROMIUM": chromium() or "", "TMPDIR": str(directory)},
+            env=os.environ | {"CHROMIUM": chromium() or "", "TMPDIR": short},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -124,8 +129,9 @@ def driver(origin: str, *, directory: Path) -> Iterator[Driver]:
 
 def assert_kept_to(origin: str, seen: dict[str, list[str]]) -> None:
     """No request of a page left the server, no error was logged, no rule of the content security policy broken."""
-    assert seen["complaints"] == []
+    assert seen["complaints"] == [], seen["complaints"]
     asked = {*seen["requests"], *seen["sockets"], *seen["asked"]}
     assert f"{origin}/graphiql" in asked
     homes = (f"{origin}/", f"{origin.replace('http', 'ws', 1)}/", f"blob:{origin}/", "data:")
-    assert [url for url in asked if not url.startswith(homes)] == []
+    strangers = [url for url in asked if not url.startswith(homes)]
+    assert strangers == [], strangers
