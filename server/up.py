@@ -64,8 +64,8 @@ class Run:
             wait_until(lambda: answers(self.url), child=server, patience_seconds=SERVER_PATIENCE_SECONDS)
         if worker.ended() is not None:
             raise ServerFailedError(f"worker ended with {worker.ended()}:\n{tail(worker.program.log)}")
-        self.write_state()
         welcome(self.terminal.console, self.url, self.tokens(), self.home.path, time.monotonic() - began)
+        self.write_state()
 
     def start_stores(self) -> None:
         """PostgreSQL and Valkey, unless the settings name others."""
