@@ -49,4 +49,7 @@ def welcome(console: Console, url: str, tokens: Mapping[str, str], data: Path, s
         for name, purpose, query in QUERIES:
             console.print(f"  [dim]# {escape(purpose)} (as {name})[/]")
             console.print(f"  {query}", markup=False)
+    else:
+        console.print("Demo data was not loaded: this database has people of its own. `python -m server token WHO`")
+        console.print("lets one of them in; `python -m server demo` loads the demo data all the same.")
     console.print(f"\nData and logs are in {escape(str(data))}. ^C stops everything.\n")

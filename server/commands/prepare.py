@@ -11,10 +11,15 @@ import typer
 from db.session import Database
 from db.settings import DatabaseSettings, RedisSettings
 from server.demo import load_demo
+from server.demo.people import address_of
 from server.doctor import refuse_old_database
 from server.home import write_private
 from server.migrations import upgrade
 from server.settings import load
+
+STRANGERS = """
+SELECT EXISTS (SELECT FROM users) AND NOT EXISTS (SELECT FROM users WHERE email = $1) AS strangers
+"""
 
 
 def prepare(tokens: Annotated[Path, typer.Option(help="Where to leave the demo people's tokens.")]) -> None:
@@ -31,6 +36,8 @@ async def _prepare(settings: DatabaseSettings, known: Mapping[str, str]) -> dict
     await upgrade(settings.sqlalchemy_url)
     database = await Database.open(settings)
     try:
-        return await load_demo(database, known=known)
+        # A database with people of its own is somebody's: ten strangers with tokens have no place there.
+        found = await database.reader.fetch(STRANGERS, [address_of("admin")])
+        return {} if found[0]["strangers"] else await load_demo(database, known=known)
     finally:
         await database.close()

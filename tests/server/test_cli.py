@@ -2,11 +2,13 @@
 
 import asyncio
 import hashlib
+import json
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -221,6 +223,16 @@ def test_token_for_nobody_or_for_several_is_refused_and_nothing_is_written(
     assert said in done.stderr
     counts = "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM api_tokens)"
     assert tuple(ask(database_url, lambda connection: connection.fetchrow(counts))) == (3, 0)
+
+
+def test_a_database_with_people_of_its_own_gets_no_demo_data(database_url: str, redis_url: str, tmp_path: Path) -> None:
+    ask(database_url, lambda connection: connection.execute(PEOPLE))
+    tokens = tmp_path / "demo.json"
+    done = command("prepare", "--tokens", str(tokens), DATABASE_URL=database_url, REDIS_URL=redis_url)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(tokens.read_text()) == {}
+    counts = "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM api_tokens), (SELECT count(*) FROM courses)"
+    assert tuple(ask(database_url, lambda connection: connection.fetchrow(counts))) == (3, 0, 0)
 
 
 def test_the_committed_schema_is_the_one_in_the_code() -> None:
