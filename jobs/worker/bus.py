@@ -14,7 +14,7 @@ from uuid import UUID
 
 import orjson
 from arq.connections import ArqRedis
-from arq.constants import job_key_prefix
+from arq.constants import in_progress_key_prefix, job_key_prefix
 from arq.jobs import serialize_job
 from arq.worker import Worker as ArqWorker
 from arq.worker import func
@@ -53,7 +53,10 @@ Run = Callable[[Ticket], Awaitable[bool]]
 
 
 class TicketWorker(ArqWorker):
-    """ARQ's worker, woken by a hint instead of polling fast. Everything else is ARQ's own."""
+    """ARQ's worker, woken by hints and free slots instead of polling fast, and picking all it can in one round trip.
+
+    The rest is ARQ's own. `WORKER_STOCK_ARQ` switches back to all of it.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -61,12 +64,40 @@ class TicketWorker(ArqWorker):
         self.woken = asyncio.Event()
 
     async def main(self) -> None:
-        """Take what is there, then wait for a hint or the next poll."""
+        """Take what is there, then wait for a hint, a free slot or the next poll."""
         while True:
             self.woken.clear()
             await self._poll_iteration()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.woken.wait(), self.poll_delay_s)
+
+    async def start_jobs(self, job_ids: list[bytes]) -> None:
+        """Pick the first of these that nobody else has, as many as there are slots, and start them together."""
+        names = [name for name in (each.decode() for each in job_ids) if name not in self.tasks]
+        while names and (free := self.max_jobs - self.job_counter) > 0:
+            tried, names = names[:free], names[free:]
+            for name, score in await self._pick(tried):
+                await self.sem.acquire()
+                self.job_counter += 1
+                self.tasks[name] = task = self.loop.create_task(self.run_job(name, score))
+                task.add_done_callback(self._make_room)
+
+    async def _pick(self, names: Sequence[str]) -> list[tuple[str, int]]:
+        # SET NX is the claim. The score says whether the ticket is still there: its job may have ended since we looked.
+        lives_ms = int(self.in_progress_timeout_s * 1000)
+        async with self.pool.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.set(in_progress_key_prefix + name, b"1", px=lives_ms, nx=True)
+                pipe.zscore(self.queue_name, name)
+            answers = await pipe.execute()
+        picked = [each for each in zip(names, answers[::2], answers[1::2], strict=True) if each[1]]
+        if gone := [in_progress_key_prefix + name for name, _, score in picked if score is None]:
+            await self.pool.delete(*gone)
+        return [(name, int(score)) for name, _, score in picked if score is not None]
+
+    def _make_room(self, _: "asyncio.Task[None]") -> None:
+        self._release_sem_dec_counter_on_complete()
+        self.woken.set()
 
 
 class Bus:

@@ -74,6 +74,8 @@ class WorkerProcess:
             on_deadline=self._stand_still,
         )
         self._finished_since = 0
+        # Half of this worker's share of the tickets: early enough that no slot waits, late enough to dispatch many.
+        self._low_water = max(1, settings.slots * settings.tickets_per_slot // 2)
         self._unknown: frozenset[UUID] = frozenset()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -120,7 +122,7 @@ class WorkerProcess:
                 tx.hint(WORK_IS_DUE)
         # Jobs that found no room in the bus are waiting for these slots.
         self._finished_since += 1
-        if self._dispatching.is_held_back and self._finished_since >= max(1, self._settings.slots // 2):
+        if self._dispatching.is_held_back and self._finished_since >= self._low_water:
             self._finished_since = 0
             self._dispatcher.wake()
         return is_run
