@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from db.accounts.commands import link_identity, note_tokens_used
 from db.accounts.queries import authenticate, still_good, viewer_for_identity
 from db.accounts.rules import Viewer, hash_token, is_api_token
-from db.errors import Unauthenticated
+from db.errors import Outage, TimedOut, Unauthenticated
 from db.session import Database
 from db.telemetry import get_logger
 from resolvers.context import Context
@@ -30,7 +30,7 @@ log = get_logger(__name__)
 # Longer ones are neither ours nor any provider's.
 LONGEST_TOKEN = 8192
 # What a database that is away, or too slow, raises.
-AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError)
+AWAY = (Outage, TimedOut, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError)
 
 
 def bearer_token(authorization: str | None) -> str | None:

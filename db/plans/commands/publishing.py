@@ -34,7 +34,7 @@ from db.session import Tx
 MOST_LEARNERS_A_BATCH = 5_000
 LEAST_LEARNERS_A_BATCH = 50
 # Even a small class is made in steps, so that whoever watches sees it grow.
-BATCHES_AT_LEAST = 12
+BATCHES_AT_LEAST = 20
 NAMED_LEARNERS = 100
 SWEPT_A_BATCH = 5_000
 
