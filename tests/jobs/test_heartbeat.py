@@ -46,8 +46,8 @@ class Wrist:
         rows = await self.database.reader.fetch("SELECT seen_at FROM workers WHERE id = $1", [self.card.id])
         return rows[0]["seen_at"] if rows else None
 
-    async def until_seen_again(self) -> None:
-        before = await self.seen_at()
+    async def until_seen_again(self, before: object = None) -> None:
+        before = before or await self.seen_at()
 
         async def again() -> bool:
             return await self.seen_at() != before
@@ -119,8 +119,9 @@ async def test_asked_it_beats_at_once(database_url: str, database: Database) -> 
     wrist = Wrist(database_url, database, slow)
     wrist.heartbeat.start()
     await wrist.until_seen_again()
+    first = await wrist.seen_at()
     wrist.heartbeat.ask()
-    await wrist.until_seen_again()
+    await wrist.until_seen_again(first)
     await wrist.heartbeat.stop()
 
 

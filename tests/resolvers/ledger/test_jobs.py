@@ -1,21 +1,19 @@
-"""Jobs in the API: what they show, to whom, and in which order."""
+"""Jobs in the API: what they show, and to whom."""
 
-from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
 from db.accounts.rules import Role, Viewer
-from db.ledger import commands as ledger
 from db.ledger.jobs import Subject
 from db.ledger.rules import JobState
 from db.session import Database
 from tests.support.api import Api, id_of
 from tests.support.drain import drain
-from tests.support.kinds import KINDS, Fails, Refuses, Steps, Talks, make_effects
-from tests.support.ledger import ask, events_of, execute, in_state, later, row_of, running, snapshot
-from tests.support.people import admin, now_of, person
+from tests.support.kinds import KINDS, Refuses, Steps, Talks, make_effects
+from tests.support.ledger import ask, execute, in_state, row_of
+from tests.support.people import admin, person
 from tests.support.plans import World, a_world
 
 EVERYTHING = """
@@ -256,171 +254,3 @@ async def test_what_may_be_done_is_told_for_the_viewer(course: World) -> None:
     for viewer in (course.teacher, await person(course.database, "E", Role.EDITOR), await admin(course.database)):
         job = (await Api(course.database, viewer).data(query, id=id_of("Job", job_id)))["job"]
         assert job == {"canCancel": True, "canRetry": False}
-
-
-# --- lists ------------------------------------------------------------------------------------------------------------
-
-
-async def listed(api: Api, arguments: str = "", **variables: Any) -> list[str]:
-    found = await api.data(f"query {{ jobs{arguments} {{ nodes {{ uuid }} }} }}", **variables)
-    return [job["uuid"] for job in found["jobs"]["nodes"]]
-
-
-async def test_the_list_has_four_orders(database: Database) -> None:
-    api = Api(database, await admin(database))
-    first, second, third = [await ask(database) for _ in range(3)]
-    await execute(database, "UPDATE jobs SET priority = 1 WHERE id = :id", id=second)
-    assert await listed(api) == [str(third), str(second), str(first)]
-    assert await listed(api, "(orderBy: ENQUEUED_ASC)") == [str(first), str(second), str(third)]
-    assert await listed(api, "(orderBy: DISPATCH_ASC)") == [str(second), str(first), str(third)]
-    assert await listed(api, "(orderBy: FINISHED_DESC)") == []
-    for job_id in (third, first):
-        async with database.transaction() as tx:
-            await ledger.request_cancel(tx, job_id=job_id, actor_id=None, reason=None, now=tx.now)
-    assert await listed(api, "(orderBy: FINISHED_DESC)") == [str(first), str(third)]
-    assert await listed(api, "(orderBy: DISPATCH_ASC)") == [str(second)]
-
-
-async def test_the_list_is_read_in_pages_and_counted(database: Database) -> None:
-    api = Api(database, await admin(database))
-    ids = [str(await ask(database)) for _ in range(5)]
-    for order in ("ENQUEUED_ASC", "DISPATCH_ASC"):
-        query = f"""query ($after: String) {{ jobs(first: 2, after: $after, orderBy: {order}) {{
-            nodes {{ uuid }} totalCount pageInfo {{ hasNextPage endCursor }} }} }}"""
-        seen: list[str] = []
-        after = None
-        while True:
-            page = (await api.data(query, after=after))["jobs"]
-            assert page["totalCount"] == 5
-            seen += [job["uuid"] for job in page["nodes"]]
-            after = page["pageInfo"]["endCursor"]
-            if not page["pageInfo"]["hasNextPage"]:
-                break
-        assert seen == ids
-
-
-async def test_the_list_is_filtered_by_everything_at_once(database: Database) -> None:
-    ada = await person(database)
-    api = Api(database, await admin(database))
-    subject = Subject("TaskPlan", uuid4(), "Week 1")
-    began = await now_of(database)
-    plain = str(await ask(database))
-    mine = str(await ask(database, Steps(1), actor_id=ada.user_id, subject=subject))
-    runs = str((await running(database, Fails())).job_id)
-    poison = str(await in_state(database, JobState.QUARANTINED))
-    later(database, minutes=10)
-    new = str(await ask(database))
-    at = instant(began + timedelta(minutes=5))
-    cases = {
-        "{}": {plain, mine, runs, poison, new},
-        '{kinds: ["test.steps", "test.fails"]}': {mine, runs},
-        "{kinds: []}": set(),
-        "{statuses: [RUNNING]}": {runs},
-        "{statuses: [QUEUED, FAILED]}": {plain, mine, poison, new},
-        f'{{subjectId: "{id_of("TaskPlan", subject.id)}"}}': {mine},
-        f'{{requestedById: "{id_of("User", ada.user_id)}"}}': {mine},
-        '{subjectId: "nonsense"}': set(),
-        '{queue: "default"}': {plain, mine, runs, poison, new},
-        '{queue: "other"}': set(),
-        f'{{uuid: "{plain}"}}': {plain},
-        '{uuid: "nonsense"}': set(),
-        "{isQuarantined: true}": {poison},
-        "{isQuarantined: false}": {plain, mine, runs, new},
-        f'{{enqueuedFrom: "{at}"}}': {new},
-        f'{{enqueuedTo: "{at}"}}': {plain, mine, runs, poison},
-        f'{{statuses: [QUEUED], enqueuedTo: "{at}", kinds: ["test.empty"]}}': {plain},
-    }
-    for filter_, expected in cases.items():
-        assert set(await listed(api, f"(filter: {filter_})")) == expected, filter_
-
-
-async def test_a_list_costs_one_statement_for_rows_and_one_for_each_list_below(database: Database) -> None:
-    api = Api(database, await admin(database))
-    query = """{ jobs { nodes { uuid status requestedBy { name } retryOf { uuid } retriedAs { uuid } canRetry
-        attempts { nodes { number } } logs { nodes { message } } } } }"""
-    for _ in range(3):
-        await ask(database)
-    few = await api.statements(query)
-    for _ in range(15):
-        await ask(database)
-    assert await api.statements(query) == few == 3
-
-
-# --- cancel and retry -------------------------------------------------------------------------------------------------
-
-JOB = "job { uuid status cancelReason cancelRequestedAt retryOf { uuid } requestedBy { name } }"
-
-
-async def test_cancelling_a_job_that_waits(database: Database) -> None:
-    ada = await person(database, "Ada")
-    job_id = await ask(database, actor_id=ada.user_id)
-    payload = await Api(database, ada).does(
-        "cancelJob", {"jobId": id_of("Job", job_id), "reason": " Not needed. "}, JOB
-    )
-    row = await row_of(database, job_id)
-    assert payload["job"] == {
-        "uuid": str(job_id),
-        "status": "CANCELLED",
-        "cancelReason": "Not needed.",
-        "cancelRequestedAt": instant(row["cancel_requested_at"]),
-        "retryOf": None,
-        "requestedBy": {"name": "Ada"},
-    }
-    assert row["cancel_requested_by"] == ada.user_id
-
-
-async def test_cancelling_a_job_that_runs_asks_it_to_stop(database: Database) -> None:
-    ada = await person(database)
-    claim = await running(database, actor_id=ada.user_id)
-    payload = await Api(database, ada).does("cancelJob", {"jobId": id_of("Job", claim.job_id)}, JOB)
-    assert payload["job"]["status"] == "RUNNING"
-    assert payload["job"]["cancelRequestedAt"] is not None
-    query = "query ($id: ID!) { job(id: $id) { canCancel } }"
-    assert (await Api(database, ada).data(query, id=id_of("Job", claim.job_id)))["job"] == {"canCancel": False}
-
-
-async def test_retrying_makes_a_new_job_and_shows_both(database: Database) -> None:
-    ada, boss = await person(database, "Ada"), await admin(database)
-    old = await in_state(database, JobState.FAILED, actor_id=ada.user_id)
-    payload = await Api(database, boss).does("retryJob", {"jobId": id_of("Job", old)}, JOB)
-    assert payload["job"]["status"] == "QUEUED"
-    assert payload["job"]["retryOf"] == {"uuid": str(old)}
-    assert payload["job"]["requestedBy"] == {"name": boss.name}
-    query = "query ($id: ID!) { job(id: $id) { status canRetry retriedAs { uuid } } }"
-    shown = (await Api(database, boss).data(query, id=id_of("Job", old)))["job"]
-    assert shown == {"status": "FAILED", "canRetry": False, "retriedAs": {"uuid": payload["job"]["uuid"]}}
-
-
-@pytest.mark.parametrize("mutation", ["cancelJob", "retryJob"])
-async def test_what_may_not_be_seen_is_not_found(database: Database, mutation: str) -> None:
-    job_id = await in_state(database, JobState.FAILED if mutation == "retryJob" else JobState.QUEUED)
-    before = await snapshot(database)
-    api = Api(database, await person(database, "E", Role.EDITOR))
-    for id_ in (id_of("Job", job_id), id_of("Job", uuid4()), id_of("TaskPlan", job_id), "nonsense"):
-        assert await api.refused(mutation, {"jobId": id_}) == [("NOT_FOUND", "input.jobId")]
-    assert await snapshot(database) == before
-
-
-async def test_refusals_name_their_reason_and_change_nothing(database: Database) -> None:
-    api = Api(database, await admin(database))
-    done, waits = await in_state(database, JobState.COMPLETED), await ask(database)
-    before = await snapshot(database)
-    cases = [
-        ("cancelJob", {"jobId": id_of("Job", done)}, ("JOB_NOT_CANCELLABLE", "input.jobId")),
-        ("retryJob", {"jobId": id_of("Job", done)}, ("JOB_NOT_RETRYABLE", "input.jobId")),
-        ("retryJob", {"jobId": id_of("Job", waits)}, ("JOB_NOT_RETRYABLE", "input.jobId")),
-        ("cancelJob", {"jobId": id_of("Job", waits), "reason": "x" * 501}, ("BAD_USER_INPUT", "input.reason")),
-    ]
-    for mutation, input_, expected in cases:
-        assert await api.refused(mutation, input_) == [expected]
-    assert await snapshot(database) == before
-
-
-async def test_a_request_that_is_sent_twice_takes_effect_once(database: Database) -> None:
-    api = Api(database, await admin(database))
-    old = await in_state(database, JobState.FAILED)
-    asked = {"jobId": id_of("Job", old), "idempotencyKey": "k"}
-    first = await api.does("retryJob", asked, JOB)
-    assert await api.does("retryJob", asked, JOB) == first
-    assert len(await database.reader.fetch("SELECT 1 FROM jobs")) == 2
-    assert len(await events_of(database, UUID(first["job"]["uuid"]))) == 1
