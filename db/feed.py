@@ -52,7 +52,8 @@ class Listener:
         """The topics hinted at since the last wait; empty when the time is over."""
         if not self._heard:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._bell.wait(), timeout_seconds)
+                async with asyncio.timeout(timeout_seconds):
+                    await self._bell.wait()
         heard, self._heard = frozenset(self._heard), set()
         self._bell.clear()
         return heard
@@ -159,9 +160,8 @@ class Feed:
     async def _until_subscribed(self, topics: frozenset[str]) -> None:
         async with self._subscribed_changed:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(
-                    self._subscribed_changed.wait_for(lambda: topics <= self._subscribed), SUBSCRIBED_SECONDS
-                )
+                async with asyncio.timeout(SUBSCRIBED_SECONDS):
+                    await self._subscribed_changed.wait_for(lambda: topics <= self._subscribed)
 
     async def _subscribe_as_wanted(self) -> None:
         async with self._asking:

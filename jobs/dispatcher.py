@@ -113,7 +113,8 @@ class Dispatcher:
         # Not all workers at once: each poll comes up to a fifth earlier or later.
         seconds = self._settings.poll_seconds * random.uniform(0.8, 1.2)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
         self._woken.clear()
 
 

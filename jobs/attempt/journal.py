@@ -187,7 +187,8 @@ class Journal:
         # A log line that comes meanwhile does not wait for progress that has to.
         if seconds > GATHER_SECONDS:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._awake.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._awake.wait()
         else:
             await asyncio.sleep(seconds)
 

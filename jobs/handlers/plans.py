@@ -20,19 +20,20 @@ async def publish_plan(attempt: Attempt, work: PublishPlan) -> Mapping[str, Any]
 
 async def _publish(attempt: Attempt, work: PublishPlan) -> Mapping[str, Any] | None:
     async with attempt.transaction() as tx:
-        publication = await plans.begin(tx, work=work)
+        publication = await plans.begin(tx, work=work, is_first_attempt=attempt.number == 1)
     learners = publication.learners
     await attempt.log(f"{learners} learners are to get a task, in {len(publication.batches)} batches.")
     await attempt.progress(done=0, total=learners, step="Making tasks")
+    made = 0
     for number, batch in enumerate(publication.batches, start=1):
         async with attempt.transaction() as tx:
-            await plans.make_batch(
+            made += await plans.make_batch(
                 tx, work=work, publication=publication, batch=batch, actor_id=attempt.actor_id, now=tx.now
             )
         await attempt.progress(done=learners * number // len(publication.batches))
     await attempt.progress(step="Going live")
     async with attempt.completing() as end:
-        end.result = await plans.go_live(end.tx, work=work, publication=publication, now=end.tx.now)
+        end.result = await plans.go_live(end.tx, work=work, publication=publication, made=made, now=end.tx.now)
     return None
 
 

@@ -44,6 +44,7 @@ IN_PROGRESS_SECONDS = 60
 CONNECT_SECONDS = 1.0
 ANSWER_SECONDS = 3.0
 RESTART_SECONDS = 0.5
+CLOSE_SECONDS = 2.0
 # A bus that does not take tickets within this is away, and left alone for a while.
 CARRY_SECONDS = 1.0
 AWAY_SECONDS = 5.0
@@ -69,7 +70,8 @@ class TicketWorker(ArqWorker):
             self.woken.clear()
             await self._poll_iteration()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.woken.wait(), self.poll_delay_s)
+                async with asyncio.timeout(self.poll_delay_s):
+                    await self.woken.wait()
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:
         """Pick the first of these that nobody else has, as many as there are slots, and start them together."""
@@ -200,6 +202,9 @@ class Bus:
     async def close(self) -> None:
         """End what is still under way, and let the connections go."""
         await end_tasks([*self._direct, *self._brought])
+        if self._around:
+            # ARQ takes its tickets off the list by itself, in a task that nobody can wait for once it is cancelled.
+            await asyncio.wait(self._around, timeout=CLOSE_SECONDS)
         await end_tasks(self._around)
         with contextlib.suppress(*AWAY):
             await self._pool.aclose(close_connection_pool=True)

@@ -86,7 +86,8 @@ class Heartbeat:
             while not self._is_over:
                 await self._beat(database)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._asked.wait(), self._settings.heartbeat_seconds)
+                    async with asyncio.timeout(self._settings.heartbeat_seconds):
+                        await self._asked.wait()
                 self._asked.clear()
         finally:
             watching.cancel()

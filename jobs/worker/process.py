@@ -172,7 +172,8 @@ class WorkerProcess:
 
     async def _until_idle(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.runner.until_idle(), seconds)
+            async with asyncio.timeout(seconds):
+                await self.runner.until_idle()
 
     async def _retire(self) -> None:
         left = len(self.runner.running)

@@ -17,6 +17,7 @@ from db.ledger.commands import Ticket
 from db.settings import RedisSettings
 from jobs.settings import WorkerSettings
 from jobs.worker.bus import FUNCTION, QUEUE, Bus, TicketWorker, _unseal
+from jobs.worker.tasks import end_tasks
 from tests.support.workers import until
 
 
@@ -56,8 +57,7 @@ async def desk(redis_url: str, feed: Feed) -> AsyncIterator[Desk]:
     desk = Desk(redis_url, feed)
     working = asyncio.create_task(desk.bus.run())
     yield desk
-    working.cancel()
-    await asyncio.gather(working, return_exceptions=True)
+    await end_tasks([working])
     await desk.bus.close()
 
 
@@ -168,8 +168,7 @@ async def test_a_worker_that_stops_picking_leaves_tickets_to_others(desk: Desk, 
     working = asyncio.create_task(other.bus.run())
     await other.until_brought(second)
     assert desk.brought == [first]
-    working.cancel()
-    await asyncio.gather(working, return_exceptions=True)
+    await end_tasks([working])
     await other.bus.close()
 
 
@@ -208,8 +207,7 @@ async def test_a_hint_wakes_our_loop_long_before_its_poll(redis_url: str, feed: 
         (ticket,) = tickets(1)
         await desk.bus.carry([ticket])
         await desk.until_brought(ticket)
-    working.cancel()
-    await asyncio.gather(working, return_exceptions=True)
+    await end_tasks([working])
     await desk.bus.close()
 
 

@@ -46,6 +46,12 @@ class Wrist:
         rows = await self.database.reader.fetch("SELECT seen_at FROM workers WHERE id = $1", [self.card.id])
         return rows[0]["seen_at"] if rows else None
 
+    async def until_seen(self) -> None:
+        async def seen() -> bool:
+            return await self.seen_at() is not None
+
+        await until(seen, what="a beat")
+
     async def until_seen_again(self, before: object = None) -> None:
         before = before or await self.seen_at()
 
@@ -95,7 +101,7 @@ async def test_it_tells_of_jobs_that_are_lost_and_of_requests_to_stop(wrist: Wri
     wrist.heartbeat.ask()
 
     async def told() -> bool:
-        return bool(wrist.answers)
+        return bool(wrist.answers and wrist.answers[-1].cancelled)
 
     await until(told)
     assert wrist.answers[-1].lost == {lost.job_id}
@@ -118,7 +124,7 @@ async def test_asked_it_beats_at_once(database_url: str, database: Database) -> 
     slow = WorkerSettings(heartbeat_seconds=30, deadline_seconds=40, lease_seconds=50)
     wrist = Wrist(database_url, database, slow)
     wrist.heartbeat.start()
-    await wrist.until_seen_again()
+    await wrist.until_seen()
     first = await wrist.seen_at()
     wrist.heartbeat.ask()
     await wrist.until_seen_again(first)
