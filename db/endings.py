@@ -65,7 +65,12 @@ async def _settle_publication(tx: Tx, ended: EndedJob, status: JobStatus) -> Non
 async def _follow_publication(tx: Tx, retried: Retried) -> None:
     if retried.subject_id is not None:
         await plans.follow_retry(
-            tx, plan_id=retried.subject_id, old_job_id=retried.old_job_id, new_job_id=retried.new_job_id
+            tx,
+            plan_id=retried.subject_id,
+            old_job_id=retried.old_job_id,
+            new_job_id=retried.new_job_id,
+            keeps_tasks=bool(retried.args.get("keeps_tasks")),
+            now=retried.now,
         )
 
 

@@ -7,7 +7,7 @@ is checked when it comes back; one that does not fit the order asked for is refu
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -82,7 +82,7 @@ def decode_cursor(cursor: str, order: str, kinds: Sequence[type]) -> list[Any]:
         name, *values = orjson.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         if name == order and len(values) == len(kinds):
             return [_typed(value, kind) for value, kind in zip(values, kinds, strict=True)]
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, OverflowError):
         pass
     raise refuse(Code.BAD_USER_INPUT, "`after` must be a cursor of this list, in the same order.", "after")
 
@@ -93,7 +93,9 @@ def _typed(value: Any, kind: type) -> Any:
     if kind is UUID:
         return UUID(value)
     if kind is datetime:
-        return datetime.fromisoformat(value)
+        return datetime.fromisoformat(value).astimezone(UTC)
+    if kind is str and "\x00" in value:
+        raise ValueError(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise TypeError(kind)
     return value

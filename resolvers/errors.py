@@ -5,9 +5,11 @@ from typing import Any
 
 import strawberry
 from graphql import GraphQLError
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from db.errors import Code, HoldfastError, LimitExceeded, Outage, Problem, Refused
+from db.session import sqlstate
 from db.telemetry import get_logger
 from resolvers.codes import CODES
 from resolvers.scalars import JSON
@@ -23,7 +25,11 @@ for _value in _ERROR_CODE.__strawberry_definition__.values:
     _value.description = CODES[_value.name]
 
 INTERNAL_MESSAGE = "Something went wrong on the server. Quote the request id when you report it."
-OUTAGES = (Outage, OperationalError, InterfaceError, ConnectionError)
+OUTAGES = (Outage, OperationalError, InterfaceError, PoolTimeoutError, ConnectionError)
+# query_canceled (the statement's time is over) and lock_not_available.
+GAVE_UP = frozenset({"57014", "55P03"})
+# Connections that broke, and a server that stops or starts.
+LOST = frozenset({"08", "57"})
 
 
 @strawberry.type(description="One reason why a mutation was refused. Nothing was written.")
@@ -81,13 +87,22 @@ def present(error: GraphQLError, *, request_id: str) -> dict[str, Any]:
         case HoldfastError() if cause.code is not Code.INTERNAL:
             shown["message"] = str(cause)
             shown["extensions"] = {"code": cause.code}
+        case DBAPIError() if sqlstate(cause) in GAVE_UP:
+            shown["message"] = "The server gave up waiting for others who write the same. Try again."
+            shown["extensions"] = {"code": Code.TIMEOUT}
         case _:
             _log_fault(cause, error, request_id)
             shown["message"] = INTERNAL_MESSAGE
             shown["extensions"] = {"code": Code.INTERNAL, "requestId": request_id}
-            if isinstance(cause, OUTAGES):
+            if _is_outage(cause):
                 shown["extensions"]["isTransient"] = True
     return shown
+
+
+def _is_outage(cause: BaseException) -> bool:
+    if isinstance(cause, DBAPIError) and (cause.connection_invalidated or (sqlstate(cause) or "")[:2] in LOST):
+        return True
+    return isinstance(cause, OUTAGES)
 
 
 def _cause(error: GraphQLError) -> BaseException | None:

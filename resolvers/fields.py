@@ -26,6 +26,7 @@ from db.session import Tx, is_retryable
 from resolvers.context import Context, Info
 from resolvers.errors import UserError, user_errors
 from resolvers.ids import encode_id
+from resolvers.inputs import check_input
 from resolvers.selection import slot
 
 ATTEMPTS = 3
@@ -100,6 +101,15 @@ def related(source: Any, info: Info) -> Any:
 def listed(function: Callable[..., Any]) -> Any:
     """A field with arguments, written as `return related(self, info)`; the docstring is its description."""
     return strawberry.field(resolver=function, description=_described(function))
+
+
+def listed_with(*needs: str) -> Callable[[Callable[..., Any]], Any]:
+    """The same, where the function reads other attributes of its row too: `needs` names them."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        return strawberry.field(resolver=function, description=_described(function), metadata={"needs": needs})
+
+    return decorate
 
 
 def computed(*, needs: tuple[str, ...] = (), description: str | None = None) -> Callable[[F], Any]:
@@ -177,6 +187,7 @@ def mutation(function: Callable[..., Awaitable[Any]]) -> Any:
         context = info.context
         viewer = context.signed_in
         try:
+            check_input(input)
             return await _write(context, viewer, function, payload_type, input)
         except Refused as refusal:
             return payload_type(user_errors=user_errors(refusal))

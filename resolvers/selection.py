@@ -28,7 +28,7 @@ from graphql import (
 )
 from graphql.execution.values import VariableValues, get_argument_values, get_directive_values
 
-from db.reading import Want
+from db.reading import Want, merged
 from resolvers.ids import NOTHING, decode_any
 
 DEFINITION = "strawberry-definition"
@@ -54,7 +54,7 @@ class Selection:
         wanted: list[Want] = []
         for (key, on), selected in found.items():
             wanted += self._want(key, on, selected)
-        return tuple(wanted)
+        return merged(wanted)
 
     def _collect(
         self, parent: GraphQLNamedType, selections: SelectionSetNode, on: frozenset[str], found: Nodes
@@ -73,7 +73,9 @@ class Selection:
             condition = fragment.type_condition
             target = self.schema.type_map[condition.name.value] if condition is not None else parent
             narrowed = on if target is parent else self._possible(target, on)
-            self._collect(target, fragment.selection_set, narrowed, found)
+            # Fragments whose types cannot meet select nothing; an empty `on` would mean all types.
+            if narrowed or target is parent:
+                self._collect(target, fragment.selection_set, narrowed, found)
 
     def _want(self, key: str, on: frozenset[str], selected: list[tuple[GraphQLNamedType, FieldNode]]) -> Iterable[Want]:
         parent, node = selected[0]

@@ -24,7 +24,7 @@ class PublishPlan(Work):
 
 @dataclass(frozen=True)
 class SweepPlan(Work):
-    """Delete the tasks of generations that are not live, in batches."""
+    """Delete the tasks of generations that are over, in batches, after this one was published or was given up."""
 
     kind: ClassVar[str] = "plan.sweep"
     queue: ClassVar[str] = "default"
@@ -32,7 +32,8 @@ class SweepPlan(Work):
     timeout_seconds: ClassVar[int] = 3600
 
     plan_id: UUID
+    generation: int
 
     def unique_key(self) -> str | None:
-        """One sweep for each plan is enough."""
-        return str(self.plan_id)
+        """One sweep after each publication is enough."""
+        return f"{self.plan_id}:{self.generation}"

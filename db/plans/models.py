@@ -62,6 +62,8 @@ class Plan(Base):
     publish_generation: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     live_generation: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     live_opens_at: Mapped[datetime | None]
+    # The publication under way makes a new generation: one asked for meanwhile does too, even if the plan has opened.
+    is_replacing: Mapped[bool] = mapped_column(server_default=text("false"))
     # No key to `jobs`: the ledger forgets old jobs, the plan stays.
     publish_job_id: Mapped[uuid.UUID | None]
     revision: Mapped[int] = mapped_column(Integer, server_default=text("1"))

@@ -12,6 +12,7 @@ from sqlalchemy import (
     DateTime,
     FromClause,
     Text,
+    and_,
     any_,
     exists,
     func,
@@ -23,6 +24,7 @@ from sqlalchemy import (
 from db.accounts.queries import SYSTEM, USER
 from db.accounts.rules import Viewer
 from db.base import table_of
+from db.clock import sql_now
 from db.courses.models import Course, CourseClass, CourseTeacher, Enrollment
 from db.courses.queries import COURSE, COURSE_CLASS
 from db.ledger.queries import JOB, JOBS_OF_SUBJECT, SUBJECTS, SubjectAccess
@@ -31,7 +33,7 @@ from db.plans.rules import PlanFacts, PlanState, available_actions, is_open, loc
 from db.reading import Derived, Either, Entity, Filter, Listing, Many, One, Order, Reading, Want, bind
 from db.reading.entity import NOW, Expression
 from db.tasks.models import Task
-from db.tasks.queries import WORK_TASK, is_seen_by_learner, teaches
+from db.tasks.queries import WORK_TASK, teaches
 
 _PLANS = table_of(Plan)
 _TASKINGS = table_of(TaskingPlan)
@@ -46,9 +48,17 @@ _ENROLLMENTS = table_of(Enrollment)
 
 
 def _own_task(plan_id: ColumnElement[Any]) -> ColumnElement[bool]:
+    # The generation and the status are said, so that the index of a generation's tasks answers.
     own = _TASKS.alias("own")
+    live = _PLANS.alias("of_own")
     return exists().where(
-        own.c.plan_id == plan_id, own.c.assignee_user_id == bind("viewer_id"), is_seen_by_learner(own)
+        live.c.id == plan_id,
+        own.c.plan_id == live.c.id,
+        own.c.generation == live.c.live_generation,
+        own.c.assignee_user_id == bind("viewer_id"),
+        own.c.status != literal_column("'CANCELLED'"),
+        live.c.first_published_at.is_not(None),
+        own.c.opens_at <= sql_now(),
     )
 
 
@@ -148,7 +158,10 @@ def _learner_name(task: FromClause) -> ColumnElement[Any]:
 
 
 def _live_of_plan(task: FromClause) -> ColumnElement[bool]:
-    return exists().where(_PLANS.c.id == task.c.plan_id, _PLANS.c.live_generation == task.c.generation)
+    live = exists().where(_PLANS.c.id == task.c.plan_id, _PLANS.c.live_generation == task.c.generation)
+    # True of every task: it lets Postgres answer from the two partial indexes together.
+    cancelled: ColumnElement[str] = literal_column("'CANCELLED'")
+    return and_(live, or_(task.c.status != cancelled, task.c.status == cancelled))
 
 
 def _of_class(task: FromClause) -> ColumnElement[bool]:

@@ -11,7 +11,7 @@ with exactly the wanted attributes; relations are plain attributes too.
 
 from db.reading.entity import Batch, Derived, Either, Entity, Filter, Listing, Many, One, Order, Reads, bind
 from db.reading.load import Reading
-from db.reading.want import Want, want
+from db.reading.want import Want, merged, want
 
 __all__ = [
     "Batch",
@@ -27,5 +27,6 @@ __all__ = [
     "Reads",
     "Want",
     "bind",
+    "merged",
     "want",
 ]

@@ -16,7 +16,7 @@ from db.session import Reader
 
 COUNT_TIMEOUT_SECONDS = 2.0
 _PLANS: dict[Hashable, Plan] = {}
-_MAX_PLANS = 2_000
+_MAX_PLANS = 1_000
 
 Where = Callable[[FromClause], ColumnElement[bool]]
 

@@ -350,12 +350,16 @@ def _below(scope: _Scope, place: _Place, parent: str, child: Child) -> Slot:
     return made
 
 
+_MOST_ROW_TYPES = 1_000
 _ROW_TYPES: dict[tuple[str, tuple[str, ...]], Any] = {}
 
 
 def _row_type(type_name: str, names: tuple[str, ...]) -> Any:
     made = _ROW_TYPES.get((type_name, names))
     if made is None:
+        # Aliases are the clients' choice, so there is no end of them; plans keep the types that they use.
+        if len(_ROW_TYPES) >= _MOST_ROW_TYPES:
+            _ROW_TYPES.clear()
         base = namedtuple(type_name or "Row", names)  # type: ignore[misc]  # its fields are known when it runs
         made = type(type_name or "Row", (base,), {"__slots__": (), "type_name": type_name})
         _ROW_TYPES[type_name, names] = made

@@ -1,7 +1,7 @@
 """What a reader wants of a row: names of attributes, and below relations the same again."""
 
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -38,6 +38,24 @@ class Want:
     def names(self) -> frozenset[str]:
         """The names wanted directly below."""
         return frozenset(child.name for child in self.wants)
+
+
+def merged(wants: Iterable[Want]) -> tuple[Want, ...]:
+    """The same wants with one for each slot: what is wanted of a relation twice, under two aliases or in a fragment
+    beside the field itself, is wanted of it together. Lists of one alias whose arguments differ stay apart: they are
+    of types that exclude each other.
+    """
+    kept: list[Want] = []
+    for want_ in wants:
+        twin = next((i for i, one in enumerate(kept) if one.slot == want_.slot and one.args == want_.args), None)
+        if twin is None:
+            kept.append(want_)
+            continue
+        one = kept[twin]
+        on = one.on | want_.on if one.on and want_.on else frozenset()
+        children = merged([*one.wants, *want_.wants])
+        kept[twin] = replace(one, wants=children, on=on, counts=one.counts or want_.counts)
+    return tuple(kept)
 
 
 def _kind(name: str, value: Any) -> str:

@@ -25,6 +25,8 @@ from db.tasks.rules import (
     task_topic,
 )
 
+LONGEST_NOTE = 10_000
+
 _LOCK_PLAN = text(
     """
     SELECT p.id, p.live_generation, p.first_published_at, p.state,
@@ -53,6 +55,7 @@ _STEPS = text(
     LEFT JOIN task_step_completions c ON c.task_id = :task_id AND c.key = s.key
     WHERE s.plan_id = :plan_id AND s.generation = :generation
         AND (NOT s.is_dynamic OR s.position = ANY(CAST(:selection AS smallint[])))
+        AND (c.template_id IS NULL OR c.template_id = s.id)
     UNION
     SELECT c.template_id, c.key, c.completed_at FROM task_step_completions c WHERE c.task_id = :task_id
     """
@@ -102,6 +105,9 @@ async def complete_task(tx: Tx, *, actor: Viewer, task_id: UUID, note: str | Non
     """Say that a task is done; a note that is not blank is kept. Raises Refused like `decide_complete`."""
     locked = await _lock(tx, actor, task_id, "taskId")
     after = decide_complete(locked.facts, now=now)
+    if note is not None and len(note) > LONGEST_NOTE:
+        message = f"A note has at most {LONGEST_NOTE} characters; this one has {len(note)}."
+        raise refuse(Code.BAD_USER_INPUT, message, "instructions", max=LONGEST_NOTE)
     if note is not None and note.strip():
         await tx.insert(TaskNote(task_id=task_id, at=now, actor_id=actor.user_id, text=note.strip()))
     await _move(tx, locked.row, after, actor=actor, now=now)

@@ -91,6 +91,12 @@ class Task(Base):
             postgresql_where=text("assignee_team_id IS NOT NULL"),
         ),
         Index("ix_tasks_by_parent", "parent_id", postgresql_where=text("parent_id IS NOT NULL")),
+        Index(
+            "ix_tasks_cancelled_of_plan",
+            "plan_id",
+            "generation",
+            postgresql_where=text("plan_id IS NOT NULL AND status = 'CANCELLED'"),
+        ),
         Index("ix_tasks_touched", "plan_id", "generation", postgresql_where=text("plan_id IS NOT NULL AND is_touched")),
     )
 

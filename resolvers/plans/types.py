@@ -14,7 +14,7 @@ from db.tasks.rules import TaskStatus
 from resolvers.accounts.types import Actor, User
 from resolvers.context import Info
 from resolvers.courses.types import Course, CourseClass
-from resolvers.fields import Node, Row, attr, computed, enum_type, listed, node_id, related
+from resolvers.fields import Node, Row, attr, computed, enum_type, listed, listed_with, node_id, related
 from resolvers.ids import decode_id, encode_id
 from resolvers.ledger.types import Job
 from resolvers.paging import After, Connection, First, described
@@ -67,8 +67,8 @@ enum_type(
 
 
 def stored_settings(settings: Any) -> Any:
-    """Settings as they are stored: ids of items as keys. What is no id of an item stays, for the rules to refuse."""
-    return _with_pages(settings, lambda page: str(decode_id(page, ITEM) or page))
+    """Settings as they are stored: ids of items as keys. What is no such id is marked, for the rules to refuse."""
+    return _with_pages(settings, lambda page: str(decode_id(page, ITEM) or f"?{page}"))
 
 
 def shown_settings(settings: Any) -> Any:
@@ -140,10 +140,10 @@ class TaskPlan(Row, Node):
         """What there is to do, by type: the descriptions of `PlanType` have the JSON Schemas."""
         return JSON(shown_settings(self.settings))
 
-    @listed
-    def publications(self, info: Info, first: First = None, after: After = None) -> Connection[Job] | None:
+    @listed_with("sees_everybody")
+    def publications(self: Any, info: Info, first: First = None, after: After = None) -> Connection[Job] | None:
         """Its publications, newest first. Null for learners."""
-        return related(self, info)
+        return related(self, info) if self.sees_everybody else None
 
     @listed
     def tasks(

@@ -97,7 +97,7 @@ async def test_an_older_generation_never_goes_live_after_a_newer_request(world: 
     first = await world.create(publish=True)
     work = PublishPlan(plan_id=first.plan_id, generation=1, keeps_tasks=False)
     async with world.database.transaction() as tx:
-        publication = await plans.begin(tx, work=work)
+        publication = await plans.begin(tx, work=work, is_first_attempt=True)
     async with world.database.transaction() as tx:
         await plans.make_batch(
             tx, work=work, publication=publication, batch=publication.batches[0], actor_id=None, now=tx.now
@@ -105,7 +105,7 @@ async def test_an_older_generation_never_goes_live_after_a_newer_request(world: 
     await world.publish(first.plan_id)
     with pytest.raises(plans.Superseded):
         async with world.database.transaction() as tx:
-            await plans.go_live(tx, work=work, publication=publication, now=tx.now)
+            await plans.go_live(tx, work=work, publication=publication, made=20, now=tx.now)
     assert (await world.plan(first.plan_id)).live_generation == 0
 
 
@@ -113,7 +113,7 @@ async def test_saving_does_not_wait_for_a_batch_that_is_being_written(world: Wor
     first = await world.create(publish=True)
     work = PublishPlan(plan_id=first.plan_id, generation=1, keeps_tasks=False)
     async with world.database.transaction() as tx:
-        publication = await plans.begin(tx, work=work)
+        publication = await plans.begin(tx, work=work, is_first_attempt=True)
     async with world.database.transaction() as batch:
         await plans.make_batch(
             batch, work=work, publication=publication, batch=publication.batches[0], actor_id=None, now=batch.now

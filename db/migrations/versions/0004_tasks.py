@@ -86,6 +86,10 @@ TABLES = (
         WHERE status IN ('ASSIGNED', 'IN_PROGRESS', 'ON_HOLD')
     """,
     """
+    CREATE INDEX ix_tasks_cancelled_of_plan ON tasks (plan_id, generation)
+        WHERE plan_id IS NOT NULL AND status = 'CANCELLED'
+    """,
+    """
     CREATE INDEX ix_tasks_touched ON tasks (plan_id, generation) WHERE plan_id IS NOT NULL AND is_touched
     """,
     """

@@ -25,6 +25,7 @@ TABLES = (
         publish_generation INTEGER DEFAULT 0 NOT NULL,
         live_generation INTEGER DEFAULT 0 NOT NULL,
         live_opens_at TIMESTAMP WITH TIME ZONE,
+        is_replacing BOOLEAN DEFAULT false NOT NULL,
         publish_job_id UUID,
         revision INTEGER DEFAULT 1 NOT NULL,
         version BIGINT DEFAULT 0 NOT NULL,

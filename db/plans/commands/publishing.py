@@ -32,6 +32,8 @@ from db.plans.rules import (
 from db.session import Tx
 
 MOST_LEARNERS_A_BATCH = 5_000
+# Tasks that are seen already are written under a lock that savers wait for, so these batches are short.
+MOST_KEPT_A_BATCH = 1_000
 LEAST_LEARNERS_A_BATCH = 50
 # Even a small class is made in steps, so that whoever watches sees it grow.
 BATCHES_AT_LEAST = 20
@@ -71,30 +73,37 @@ class Publication:
         return {"plan_id": self.plan_id, "course_id": self.course_id, "generation": self.generation}
 
 
-async def begin(tx: Tx, *, work: PublishPlan) -> Publication:
+async def begin(tx: Tx, *, work: PublishPlan, is_first_attempt: bool) -> Publication:
     """Write the steps of the generation, count its learners and divide them into batches.
 
-    Raises Superseded; Refused (EMPTY_TASKS, with the learners) where a learner would have nothing to do.
+    The first attempt clears what an earlier job may have left under the same generation: the world may have changed
+    since. Raises Superseded; Refused (EMPTY_TASKS, with the learners) where a learner would have nothing to do.
     """
     plan = await _newest(tx, work)
-    steps = await _steps(tx, plan)
-    if not work.keeps_tasks:
-        await _write_steps(tx, plan.id, work.generation, steps)
-    values = {"plan_id": plan.id, "course_id": plan.course_id}
+    generation = plan.live_generation if work.keeps_tasks else work.generation
+    values = {"plan_id": plan.id, "course_id": plan.course_id, "generation": generation}
     learners = (await tx.execute(sql.COUNT_AUDIENCE, values)).scalar_one()
-    if not steps and needs_steps(plan.type) and learners:
-        raise await _nothing_to_do(tx, values, learners)
-    size = min(MOST_LEARNERS_A_BATCH, max(LEAST_LEARNERS_A_BATCH, -(-learners // BATCHES_AT_LEAST)))
+    if not work.keeps_tasks:
+        if is_first_attempt:
+            await tx.execute(sql.CLEAR_TASKS, values)
+            await tx.execute(sql.CLEAR_STEPS, values)
+        steps = await _steps(tx, plan)
+        if not steps and needs_steps(plan.type) and learners:
+            raise await _nothing_to_do(tx, values, learners)
+        await _write_steps(tx, plan.id, generation, steps)
+    most = MOST_KEPT_A_BATCH if work.keeps_tasks else MOST_LEARNERS_A_BATCH
+    size = min(most, max(LEAST_LEARNERS_A_BATCH, -(-learners // BATCHES_AT_LEAST)))
     ends = (await tx.scalars(sql.BATCH_ENDS, {**values, "size": size})).all() if learners > size else []
     return Publication(
         plan_id=plan.id,
         course_id=plan.course_id,
         type=PlanType(plan.type),
         title=plan.title,
-        generation=plan.live_generation if work.keeps_tasks else work.generation,
+        generation=generation,
         learners=learners,
         batches=[Batch(after, until) for after, until in zip([None, *ends], [*ends, None], strict=True)],
-        picked=[position for position, step in enumerate(steps) if step.is_dynamic],
+        # As they are stored: a generation keeps the steps that it was made with, whatever the course has by now.
+        picked=(await tx.scalars(sql.DYNAMIC_POSITIONS, values)).all(),
         picks=dynamic_count(plan.settings),
     )
 
@@ -126,10 +135,11 @@ async def make_batch(
     return await tx.affect(sql.MAKE_PICKED if publication.picks else sql.MAKE_TASKS, values)
 
 
-async def go_live(tx: Tx, *, work: PublishPlan, publication: Publication, now: datetime) -> dict[str, int]:
+async def go_live(tx: Tx, *, work: PublishPlan, publication: Publication, made: int, now: datetime) -> dict[str, int]:
     """Let learners see the generation, all of it at once, and stamp the plan. The job's result.
 
-    Tasks that were touched keep their ids: they take the place of their untouched successors. Raises Superseded.
+    `made` is how many tasks this attempt has made. Those that were touched keep their ids: they take the place of
+    their untouched successors. Raises Superseded.
     """
     plan = (await tx.execute(sql.LOCK_PLAN, {"plan_id": work.plan_id})).one_or_none()
     _check_newest(plan, work)
@@ -142,10 +152,11 @@ async def go_live(tx: Tx, *, work: PublishPlan, publication: Publication, now: d
     await tx.execute(
         sql.GO_LIVE, {**values, "opens_at": total.opens_at or plan.first_opens_at, "state": PlanState.PUBLISHED}
     )
-    if not work.keeps_tasks and plan.live_generation:
-        await enqueue(tx, work=SweepPlan(plan_id=work.plan_id), actor_id=None)
+    if not work.keeps_tasks:
+        await enqueue(tx, work=SweepPlan(plan_id=work.plan_id, generation=work.generation), actor_id=None)
     tx.hint(plan_topic(work.plan_id))
-    return {"learners": publication.learners, "tasks_created": total.tasks - kept, "tasks_kept": kept}
+    created = made if work.keeps_tasks else total.tasks - kept
+    return {"learners": publication.learners, "tasks_created": created, "tasks_kept": total.tasks - created}
 
 
 async def sweep(tx: Tx, *, plan_id: UUID) -> int:

@@ -197,6 +197,7 @@ async def _ask_to_publish(tx: Tx, plan: Plan, decision: SaveDecision, *, actor: 
     if plan.state is not PlanState.PUBLISHING:
         plan.state_before_publish = plan.state
         plan.state = PlanState.PUBLISHING
+    plan.is_replacing = not decision.keeps_tasks
     subject = Subject(SUBJECT, plan.id, plan.title)
     work = PublishPlan(plan_id=plan.id, generation=plan.publish_generation, keeps_tasks=decision.keeps_tasks)
     job = await enqueue(tx, work=work, actor_id=actor.user_id, subject=subject)
@@ -229,6 +230,7 @@ def _facts(plan: Plan, course: Surroundings) -> PlanFacts:
         first_published_at=plan.first_published_at,
         publish_last_requested_at=plan.publish_last_requested_at,
         has_course_ended=course.has_ended,
+        is_replacing=plan.state is PlanState.PUBLISHING and plan.is_replacing,
     )
 
 

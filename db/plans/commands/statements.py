@@ -78,6 +78,26 @@ ASSESSMENTS = text(
     ORDER BY u.position, l.position, i.position LIMIT 500
     """
 )
+DYNAMIC_POSITIONS = text(
+    """
+    SELECT position FROM task_step_templates
+    WHERE plan_id = :plan_id AND generation = :generation AND is_dynamic ORDER BY position
+    """
+)
+# What an earlier job left under a generation that never went live: nobody has seen it.
+CLEAR_TASKS = text(
+    """
+    DELETE FROM tasks t USING plans p
+    WHERE p.id = :plan_id AND t.plan_id = p.id AND t.generation = :generation AND t.status <> 'CANCELLED'
+        AND t.generation <> p.live_generation AND NOT t.is_touched
+    """
+)
+CLEAR_STEPS = text(
+    """
+    DELETE FROM task_step_templates s USING plans p
+    WHERE p.id = :plan_id AND s.plan_id = p.id AND s.generation = :generation AND s.generation <> p.live_generation
+    """
+)
 WRITE_STEP = """
     INSERT INTO task_step_templates (plan_id, generation, position, key, kind, title, content, is_dynamic)
     VALUES (:plan_id, :generation, :position, :key, :kind, :title, :content, :is_dynamic)
@@ -112,16 +132,16 @@ MAKE_PICKED = text(
         """,
     )
 )
+# What learners have opened never closes earlier and is never taken from them: dates only move to later.
 REFRESH_TASKS = text(
     f"""
     UPDATE tasks t SET
-        title = :title, opens_at = dated.opens_at, due_at = dated.due_at, closes_at = dated.closes_at,
+        title = :title, due_at = greatest(t.due_at, dated.due_at), closes_at = greatest(t.closes_at, dated.closes_at),
         version = t.version + 1
     FROM ({_DATED}) dated
     WHERE t.plan_id = :plan_id AND t.generation = :generation AND t.assignee_user_id = dated.user_id
         AND t.status <> 'CANCELLED'
-        AND (t.title, t.opens_at, t.due_at, t.closes_at)
-            IS DISTINCT FROM (CAST(:title AS text), dated.opens_at, dated.due_at, dated.closes_at)
+        AND (t.title <> CAST(:title AS text) OR t.due_at < dated.due_at OR t.closes_at < dated.closes_at)
     """
 )
 
@@ -131,6 +151,7 @@ CARRY_TOUCHED = text(
     WITH replaced AS (
         DELETE FROM tasks made USING tasks kept
         WHERE made.plan_id = :plan_id AND made.generation = :generation AND NOT made.is_touched
+            AND made.status <> 'CANCELLED'
             AND kept.plan_id = :plan_id AND kept.generation = :live AND kept.is_touched
             AND kept.status <> 'CANCELLED' AND kept.assignee_user_id = made.assignee_user_id
         RETURNING kept.id, made.opens_at, made.due_at, made.closes_at, made.selection
@@ -174,18 +195,24 @@ GO_LIVE = text(
     """
 )
 
+# Generations that are over: older than the live one, or never gone live while nothing is being published. Untouched
+# tasks are never cancelled; saying so lets the index of a generation's tasks answer.
+_OVER = """
+    {row}.plan_id = :plan_id AND {row}.generation <> p.live_generation
+        AND ({row}.generation < p.live_generation OR {row}.generation < p.publish_generation OR p.state <> 'PUBLISHING')
+"""
 SWEEP_TASKS = text(
-    """
+    f"""
     DELETE FROM tasks WHERE id IN (
         SELECT t.id FROM tasks t JOIN plans p ON p.id = t.plan_id
-        WHERE t.plan_id = :plan_id AND t.generation < p.live_generation AND NOT t.is_touched LIMIT :size
+        WHERE {_OVER.format(row="t")} AND t.status <> 'CANCELLED' AND NOT t.is_touched LIMIT :size
     )
     """
 )
 SWEEP_STEPS = text(
-    """
+    f"""
     DELETE FROM task_step_templates s USING plans p
-    WHERE p.id = s.plan_id AND s.plan_id = :plan_id AND s.generation < p.live_generation
+    WHERE p.id = s.plan_id AND {_OVER.format(row="s")}
         AND NOT EXISTS (SELECT FROM task_step_completions c WHERE c.template_id = s.id)
     """
 )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Row, text
+from sqlalchemy import Row, select, text
 
 from db.accounts.rules import Viewer
 from db.courses.rules import Standing
@@ -50,6 +50,17 @@ _ITEMS = text(
 )
 
 
+_SEES_OWN_TASK = text(
+    """
+    SELECT EXISTS (
+        SELECT FROM plans p JOIN tasks t ON t.plan_id = p.id AND t.generation = p.live_generation
+        WHERE p.id = :plan_id AND p.first_published_at IS NOT NULL
+            AND t.assignee_user_id = :user_id AND t.status <> 'CANCELLED' AND t.opens_at <= :now
+    )
+    """
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """The course of a plan: its dates, and whether it is over."""
@@ -69,14 +80,15 @@ async def the_course(tx: Tx, *, actor: Viewer, course_id: UUID, now: datetime) -
 
 async def the_plan(tx: Tx, *, actor: Viewer, plan_id: UUID, now: datetime) -> tuple[Plan, Surroundings]:
     """A plan that the actor may write, locked, and its course. Raises Refused: NOT_FOUND or FORBIDDEN at `planId`."""
-    plan = await tx.get(Plan, plan_id, with_for_update={"key_share": True}, populate_existing=True)
-    if plan is None:
-        raise refuse(Code.NOT_FOUND, "There is no such plan.", "planId")
-    row = await _course(tx, actor, plan.course_id)
+    # A plan never changes its course, so that may be read before anything is locked: the course comes first.
+    course_id = await tx.scalar(select(Plan.course_id).where(Plan.id == plan_id))
+    row = None if course_id is None else await _course(tx, actor, course_id)
     standing = _standing(row)
-    learns_only = standing is not None and standing.attends and not (standing.teaches_course or standing.teaches_class)
-    is_hidden = learns_only and plan.first_published_at is None and not actor.is_editor
-    if row is None or standing is None or is_hidden or not may_see(actor, standing):
+    plan = await tx.get(Plan, plan_id, with_for_update={"key_share": True}, populate_existing=True)
+    if plan is None or row is None or standing is None or not may_see(actor, standing):
+        raise refuse(Code.NOT_FOUND, "There is no such plan.", "planId")
+    learns_only = not (standing.teaches_course or standing.teaches_class or actor.is_editor)
+    if learns_only and not await tx.scalar(_SEES_OWN_TASK, {"plan_id": plan_id, "user_id": actor.user_id, "now": now}):
         raise refuse(Code.NOT_FOUND, "There is no such plan.", "planId")
     require_course_editor(actor, standing, "planId")
     return plan, _surroundings(row, now)

@@ -95,7 +95,7 @@ def decide_save(
             problems += more
     if problems:
         raise Refused(*problems)
-    return SaveDecision(draft, publishes=publishes, keeps_tasks=was_open, opened_now=opened)
+    return SaveDecision(draft, publishes=publishes, keeps_tasks=was_open and not facts.is_replacing, opened_now=opened)
 
 
 def _standing_problems(facts: PlanFacts) -> list[Problem]:
@@ -195,7 +195,8 @@ def _publication(
     taskings = list(draft.taskings)
     for position, tasking in enumerate(draft.taskings):
         path = ("taskingPlans", str(position))
-        if facts.first_published_at is None and tasking.due_at < now:
+        is_moved = open_now and tasking.opens_at < now
+        if tasking.due_at < now and (facts.first_published_at is None or is_moved):
             message = "`dueAt` has passed: nobody could do this in time."
             problems.append(Problem(Code.DUE_DATE_PASSED, message, (*path, "dueAt")))
         if tasking.opens_at >= now:

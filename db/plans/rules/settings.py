@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,6 +15,11 @@ from jsonschema.validators import extend
 
 from db.errors import Code, Problem
 from db.plans.rules.states import PlanType
+
+MOST_POINTS = 10_000
+MOST_ITEMS = 200
+MOST_PROBLEMS = 100
+LONGEST_MESSAGE = 200
 
 SCHEMAS: Mapping[PlanType, Mapping[str, Any]] = {
     type_: json.loads((Path(__file__).parent / "schemas" / f"{type_.value}.json").read_text()) for type_ in PlanType
@@ -51,18 +57,26 @@ class Step:
 def _exact_multiple(_: Any, factor: float, instance: Any, __: Any) -> Any:
     # 0.3 is a multiple of 0.1 for people, and not in binary fractions.
     is_number = isinstance(instance, int | float) and not isinstance(instance, bool)
-    if is_number and Decimal(str(instance)) % Decimal(str(factor)) != 0:
+    if is_number and abs(instance) <= MOST_POINTS and Decimal(str(instance)) % Decimal(str(factor)) != 0:
         yield ValidationError(f"{instance} is not a multiple of {factor}")
 
 
-_VALIDATOR = extend(Draft202012Validator, {"multipleOf": _exact_multiple})  # type: ignore[no-untyped-call]  # its stubs
+def _told_by_us(*_: Any) -> Any:
+    # Comparing everything with everything takes minutes for a few thousand values; pages are compared by their keys.
+    return ()
+
+
+_VALIDATOR = extend(Draft202012Validator, {"multipleOf": _exact_multiple, "uniqueItems": _told_by_us})  # type: ignore[no-untyped-call]  # its stubs
 _VALIDATORS = {type_: _VALIDATOR(schema) for type_, schema in SCHEMAS.items()}
 
 
 def settings_problems(type_: PlanType, settings: Any, items: Mapping[UUID, Item]) -> list[Problem]:
     """Everything that is wrong with settings, each with its path. `items`: the course's, of those that are named."""
-    problems = [_violation(error) for error in _VALIDATORS[type_].iter_errors(settings)]
-    problems.sort(key=lambda problem: problem.path)
+    too_long = _too_long(settings)
+    if too_long:
+        return too_long
+    found = islice(_VALIDATORS[type_].iter_errors(settings), MOST_PROBLEMS)
+    problems = sorted((_violation(error) for error in found), key=lambda problem: problem.path)
     if not isinstance(settings, dict):
         return problems
     problems += _unknown_pages(settings.get("page_ids"), items)
@@ -125,23 +139,46 @@ def needs_steps(type_: PlanType) -> bool:
     return type_ in {PlanType.READING, PlanType.HOMEWORK}
 
 
+def _too_long(settings: Any) -> list[Problem]:
+    """Lists that are far too long are refused before anything in them is looked at."""
+    if not isinstance(settings, dict):
+        return []
+    return [
+        Problem(
+            Code.INVALID_SETTINGS,
+            f"`{name}` has at most {MOST_ITEMS} entries; these are {len(settings[name])}.",
+            ("settings", name),
+            {"max": MOST_ITEMS},
+        )
+        for name in ("page_ids", "exercises")
+        if isinstance(settings.get(name), list) and len(settings[name]) > MOST_ITEMS
+    ]
+
+
 def _violation(error: ValidationError) -> Problem:
-    path = ("settings", *(str(part) for part in error.absolute_path))
-    return Problem(Code.INVALID_SETTINGS, f"`{'.'.join(path)}`: {error.message}.", path, {"rule": error.validator})
+    path = ("settings", *(str(part)[:LONGEST_MESSAGE] for part in error.absolute_path))
+    words = error.message if len(error.message) <= LONGEST_MESSAGE else f"{error.message[:LONGEST_MESSAGE]}…"
+    return Problem(Code.INVALID_SETTINGS, f"`{'.'.join(path)}`: {words}.", path, {"rule": error.validator})
 
 
 def _unknown_pages(pages: Any, items: Mapping[UUID, Item]) -> list[Problem]:
     if not isinstance(pages, list):
         return []
-    return [
-        Problem(
-            Code.INVALID_SETTINGS,
-            "This is no item of the plan's course.",
-            ("settings", "page_ids", str(position)),
-        )
-        for position, page in enumerate(pages)
-        if isinstance(page, str) and _as_key(page) not in items
-    ]
+    problems = []
+    seen: set[UUID] = set()
+    for position, page in enumerate(pages):
+        key = _as_key(page)
+        if key in seen:
+            message = "This page is in the plan already."
+        elif isinstance(page, str) and key not in items:
+            message = "This is no item of the plan's course."
+        else:
+            message = ""
+        if key is not None:
+            seen.add(key)
+        if message:
+            problems.append(Problem(Code.INVALID_SETTINGS, message, ("settings", "page_ids", str(position))))
+    return problems
 
 
 def _repeated_exercises(exercises: Any) -> list[Problem]:

@@ -65,13 +65,17 @@ LOCKED_AFTER_OPEN = ("settings", "taskingPlans")
 
 @dataclass(frozen=True, slots=True)
 class PlanFacts:
-    """A plan as the rules see it. `live_opens_at`: when the first task that learners have opens, if any."""
+    """A plan as the rules see it. `live_opens_at`: when the first task that learners have opens, if any.
+
+    `is_replacing`: a publication that replaces their tasks is under way.
+    """
 
     state: PlanState
     live_opens_at: datetime | None = None
     first_published_at: datetime | None = None
     publish_last_requested_at: datetime | None = None
     has_course_ended: bool = False
+    is_replacing: bool = False
 
 
 NEW_PLAN = PlanFacts(PlanState.DRAFT)

@@ -263,7 +263,14 @@ async def test_who_may_not_write_is_refused_and_nothing_changes(world: World) ->
     before = await world.plan(plan_id)
     learner = Viewer(world.learners[0], "Learner", frozenset({Role.MEMBER}))
     outsider = replace(learner, user_id=UUID(int=1))
-    for actor, code in ((learner, Code.FORBIDDEN), (outsider, Code.NOT_FOUND)):
+    # A learner knows of the plan once their task has opened.
+    hour = timedelta(hours=1)
+    for actor, shift, code in (
+        (learner, hour, Code.NOT_FOUND),
+        (learner, 25 * hour, Code.FORBIDDEN),
+        (outsider, 25 * hour, Code.NOT_FOUND),
+    ):
+        world.database.clock.shift = shift
         with pytest.raises(Refused) as refused:
             async with world.database.transaction() as tx:
                 await plans.publish_plan(

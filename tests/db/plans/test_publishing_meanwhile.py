@@ -1,0 +1,156 @@
+"""Publishing while the world goes on: pages vanish, learners leave, dates pass, requests are given up and retried."""
+
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from db import endings
+from db.errors import Code, Refused
+from db.plans import commands as plans
+from db.plans.jobs import PublishPlan
+from db.plans.rules import PlanType
+from db.session import Database
+from tests.support.drain import drain
+from tests.support.plans import World, a_world, another_class
+
+
+@pytest.fixture
+async def world(database: Database) -> World:
+    return await a_world(database, learners=3)
+
+
+async def retitle(world: World, plan_id: UUID, title: str = "Anew") -> None:
+    async with world.database.transaction() as tx:
+        await plans.update_plan(
+            tx,
+            actor=world.teacher,
+            plan_id=plan_id,
+            changes={"title": title},
+            publish=False,
+            expected_revision=None,
+            now=tx.now,
+        )
+    await drain(world.database)
+
+
+async def test_after_opening_a_title_changes_even_where_the_course_has_lost_the_pages(world: World) -> None:
+    plan_id = await world.published()
+    world.database.clock.shift += timedelta(days=1, hours=1)
+    async with world.database.transaction() as tx:
+        await tx.execute(text("UPDATE course_items SET deleted_at = now()"))
+    await retitle(world, plan_id)
+    assert [task.title for task in await world.live_tasks(plan_id)] == ["Anew"] * 3
+    plan = await world.plan(plan_id)
+    assert plan.state == "PUBLISHED"
+    assert (await world.job(plan.publish_job_id)).result == {"learners": 3, "tasks_created": 0, "tasks_kept": 3}
+
+
+async def test_who_comes_after_opening_picks_from_the_steps_that_everybody_has(world: World) -> None:
+    settings = {"exercises": [], "exercises_count_dynamic": 4, "page_ids": [str(page) for page in world.pages[5:]]}
+    plan_id = await world.published(world.tasking("Course", world.course_id), type=PlanType.HOMEWORK, settings=settings)
+    world.database.clock.shift += timedelta(days=1, hours=1)
+    async with world.database.transaction() as tx:
+        await tx.execute(
+            text("UPDATE course_items SET deleted_at = now() WHERE id = ANY(:ids)"), {"ids": world.pages[5:9]}
+        )
+    await another_class(world, learners=5)
+    await retitle(world, plan_id)
+    picked = {position for task in await world.live_tasks(plan_id) for position in task.selection}
+    assert len(await world.live_tasks(plan_id)) == 8
+    assert picked <= {5, 6, 7, 8, 9}
+
+
+async def test_what_learners_have_opened_is_never_closed_by_a_publication_that_failed(world: World) -> None:
+    plan_id = await world.published()
+    before = [(task.opens_at, task.due_at) for task in await world.live_tasks(plan_id)]
+    async with world.database.transaction() as tx:
+        later = plans.TaskingWanted("CourseClass", world.class_id, *[tx.now + timedelta(days=5)] * 3)
+        saved = await plans.update_plan(
+            tx,
+            actor=world.teacher,
+            plan_id=plan_id,
+            changes={"taskings": [later]},
+            publish=False,
+            expected_revision=None,
+            now=tx.now,
+        )
+    async with world.database.transaction() as tx:
+        await endings.cancel_job(tx, job_id=saved.job_id or UUID(int=0), actor_id=None, reason=None, now=tx.now)
+    world.database.clock.shift += timedelta(days=1, hours=1)
+    await retitle(world, plan_id)
+    tasks_now = await world.live_tasks(plan_id)
+    assert [task.opens_at for task in tasks_now] == [opens for opens, _ in before]
+    assert all(task.due_at > due for task, (_, due) in zip(tasks_now, before, strict=True))
+
+
+async def test_a_title_fixed_while_a_replacement_is_under_way_replaces_too(world: World) -> None:
+    plan_id = await world.published()
+    async with world.database.transaction() as tx:
+        await plans.update_plan(
+            tx,
+            actor=world.teacher,
+            plan_id=plan_id,
+            changes={"settings": {"page_ids": [str(world.pages[0])]}},
+            publish=False,
+            expected_revision=None,
+            now=tx.now,
+        )
+    world.database.clock.shift += timedelta(days=1, hours=1)
+    await retitle(world, plan_id)
+    (row,) = await world.rows(
+        "SELECT count(*) AS steps FROM task_step_templates s JOIN plans p ON p.id = s.plan_id"
+        " AND p.live_generation = s.generation"
+    )
+    assert row.steps == 1
+    assert [task.title for task in await world.live_tasks(plan_id)] == ["Anew"] * 3
+
+
+async def test_a_retried_publication_knows_who_has_left_meanwhile(world: World) -> None:
+    saved = await world.create(publish=True)
+    job_id = saved.job_id or UUID(int=0)
+    work = PublishPlan(plan_id=saved.plan_id, generation=1, keeps_tasks=False)
+    async with world.database.transaction() as tx:
+        publication = await plans.begin(tx, work=work, is_first_attempt=True)
+        await plans.make_batch(
+            tx, work=work, publication=publication, batch=publication.batches[0], actor_id=None, now=tx.now
+        )
+        await endings.cancel_job(tx, job_id=job_id, actor_id=None, reason=None, now=tx.now)
+        await tx.execute(
+            text("UPDATE enrollments SET status = 'DROPPED', dropped_at = now() WHERE user_id = :id"),
+            {"id": world.learners[0]},
+        )
+        again = await endings.retry_job(tx, job_id=job_id, actor_id=None, now=tx.now)
+    await drain(world.database)
+    assert (await world.job(again)).state == "completed"
+    assert [task.assignee_user_id for task in await world.live_tasks(saved.plan_id)] == sorted(world.learners[1:])
+
+
+async def test_a_publication_is_not_retried_once_its_opening_has_passed(world: World) -> None:
+    saved = await world.create(publish=True)
+    job_id = saved.job_id or UUID(int=0)
+    async with world.database.transaction() as tx:
+        await endings.cancel_job(tx, job_id=job_id, actor_id=None, reason=None, now=tx.now)
+    world.database.clock.shift += timedelta(days=1, hours=1)
+    with pytest.raises(Refused) as refused:
+        async with world.database.transaction() as tx:
+            await endings.retry_job(tx, job_id=job_id, actor_id=None, now=tx.now)
+    assert refused.value.code is Code.JOB_NOT_RETRYABLE
+    assert (await world.plan(saved.plan_id)).state == "DRAFT"
+
+
+async def test_tasks_of_a_publication_that_was_given_up_are_swept(world: World) -> None:
+    saved = await world.create(publish=True)
+    work = PublishPlan(plan_id=saved.plan_id, generation=1, keeps_tasks=False)
+    async with world.database.transaction() as tx:
+        publication = await plans.begin(tx, work=work, is_first_attempt=True)
+        await plans.make_batch(
+            tx, work=work, publication=publication, batch=publication.batches[0], actor_id=None, now=tx.now
+        )
+        await endings.cancel_job(tx, job_id=saved.job_id or UUID(int=0), actor_id=None, reason=None, now=tx.now)
+    await drain(world.database)
+    (row,) = await world.rows(
+        "SELECT count(*) AS tasks, (SELECT count(*) FROM task_step_templates) AS steps FROM tasks"
+    )
+    assert (row.tasks, row.steps) == (0, 0)
