@@ -19,7 +19,8 @@ import threading
 from collections.abc import Callable
 
 PR_SET_PDEATHSIG = 1
-PR_SET_KEEPCAPS = 8
+PR_SET_SECUREBITS = 28
+SECBIT_NO_SETUID_FIXUP = 4
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
 CAP_DAC_OVERRIDE = 1
@@ -41,7 +42,8 @@ def become(libc: ctypes.CDLL, name: str, *, reach: bool) -> None:
     """
     user = pwd.getpwnam(name)
     if reach:
-        call(libc.prctl, PR_SET_KEEPCAPS, 1, 0, 0, 0)
+        # Keeps rights when the user changes, and has access(2) count them, by which PostgreSQL looks for its programs.
+        call(libc.prctl, PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setgid(user.pw_gid)
     os.setuid(user.pw_uid)

@@ -243,6 +243,17 @@ def test_they_start_for_an_ordinary_user_too(place: Path) -> None:
         assert {Path(f"/proc/{pid}").stat().st_uid for pid in pids} == {user}
 
 
+def test_an_ordinary_user_started_by_root_may_pass_directories_closed_to_it(place: Path) -> None:
+    program = place / "program"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    look = (
+        "import os, sys; print(os.geteuid() == 0, os.access(sys.argv[1], os.R_OK | os.X_OK), open(sys.argv[1]).read())"
+    )
+    with python("-c", look, str(program), ordinary_user=True) as process:
+        assert process.communicate()[0].split() == ["False", "True", "#!/bin/sh"]
+
+
 def test_without_a_wheel_it_says_which_settings_name_other_servers() -> None:
     program = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); from server.embedded.postgres import binaries; binaries()"
