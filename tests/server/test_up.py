@@ -179,6 +179,17 @@ def test_one_that_was_interrupted_leaves_nothing_behind_and_starts_again_with_it
     assert modes(place, binaries() / "postgres") == before
 
 
+def test_a_closed_terminal_stops_it_in_order(place: Path) -> None:
+    with up(place / "closed") as started:
+        pids = started.ready().pids
+        assert started.process.stdout is not None
+        started.process.stdout.close()  # from here on nobody reads what it says
+        started.process.send_signal(signal.SIGHUP)
+        assert started.process.wait(timeout=90) == 0
+    assert all(is_gone(pid) for pid in pids.values())
+    assert not (place / "closed" / "up.json").exists()
+
+
 def test_a_killed_one_takes_its_children_along_and_does_not_block_the_next(place: Path) -> None:
     data = place / "killed"
     with up(data) as first:
