@@ -55,7 +55,11 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What is to be made. `generation` is the one that the tasks belong to: a new one, or the live one that grows."""
+    """What is to be made. `generation` is the one that the tasks belong to: a new one, or the live one that grows.
+
+    `may_be_begun`: some of its tasks may be there already. `picked` and `picks`: from which steps, by position, how
+    many are picked for each learner.
+    """
 
     plan_id: UUID
     course_id: UUID
@@ -66,6 +70,7 @@ class Publication:
     batches: Sequence[Batch]
     picked: Sequence[int]
     picks: int
+    may_be_begun: bool
 
     @property
     def values(self) -> dict[str, Any]:
@@ -105,6 +110,7 @@ async def begin(tx: Tx, *, work: PublishPlan, is_first_attempt: bool) -> Publica
         # As they are stored: a generation keeps the steps that it was made with, whatever the course has by now.
         picked=(await tx.scalars(sql.DYNAMIC_POSITIONS, values)).all(),
         picks=dynamic_count(plan.settings),
+        may_be_begun=work.keeps_tasks or not is_first_attempt,
     )
 
 
@@ -132,7 +138,7 @@ async def make_batch(
     }
     if work.keeps_tasks:
         await tx.execute(sql.REFRESH_TASKS, values)
-    return await tx.affect(sql.MAKE_PICKED if publication.picks else sql.MAKE_TASKS, values)
+    return await tx.affect(sql.MAKE_TASKS[publication.picks > 0, publication.may_be_begun], values)
 
 
 async def go_live(tx: Tx, *, work: PublishPlan, publication: Publication, made: int, now: datetime) -> dict[str, int]:

@@ -114,24 +114,32 @@ _MAKE = """
         CAST(:now AS timestamptz), CAST(:now AS timestamptz),
         CAST(:plan_id AS uuid), CAST(:generation AS integer), dated.opens_at, dated.due_at, dated.closes_at, {picked}
     FROM ({dated}) dated {lateral}
+"""
+# Where nothing can be there yet, asking the index for each row first would only cost time.
+IF_ABSENT = """
     ON CONFLICT (plan_id, generation, assignee_user_id) WHERE plan_id IS NOT NULL AND status <> 'CANCELLED' DO NOTHING
 """
-MAKE_TASKS = text(_MAKE.format(dated=_DATED, picked="NULL", lateral=""))
+_PLAIN = _MAKE.format(dated=_DATED, picked="NULL", lateral="")
 # A hash of learner and position decides, so that the same learner gets the same exercises whenever this is run again.
-MAKE_PICKED = text(
-    _MAKE.format(
-        dated=_DATED,
-        picked="chosen.positions",
-        lateral="""
-            CROSS JOIN LATERAL (
-                SELECT array_agg(position ORDER BY position) AS positions FROM (
-                    SELECT position FROM unnest(CAST(:picked AS smallint[])) AS pool (position)
-                    ORDER BY hashtextextended(dated.user_id::text || ':' || pool.position, 0) LIMIT :picks
-                ) best
-            ) chosen
-        """,
-    )
+_PICKED = _MAKE.format(
+    dated=_DATED,
+    picked="chosen.positions",
+    lateral="""
+        CROSS JOIN LATERAL (
+            SELECT array_agg(position ORDER BY position) AS positions FROM (
+                SELECT position FROM unnest(CAST(:picked AS smallint[])) AS pool (position)
+                ORDER BY hashtextextended(dated.user_id::text || ':' || pool.position, 0) LIMIT :picks
+            ) best
+        ) chosen
+    """,
 )
+# By whether each learner's exercises are picked, and whether tasks of the generation may be there already.
+MAKE_TASKS = {
+    (False, False): text(_PLAIN),
+    (False, True): text(_PLAIN + IF_ABSENT),
+    (True, False): text(_PICKED),
+    (True, True): text(_PICKED + IF_ABSENT),
+}
 # What learners have opened never closes earlier and is never taken from them: dates only move to later.
 REFRESH_TASKS = text(
     f"""
