@@ -1,6 +1,7 @@
 """What a person at the terminal sees while things start and stop."""
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -18,14 +19,25 @@ class Forgiving:
 
     def write(self, text: str) -> int:
         """Write as far as anybody still reads."""
-        with contextlib.suppress(OSError, ValueError):
+        try:
             return self._stream.write(text)
-        return len(text)
+        except (OSError, ValueError):
+            self._let_go()
+            return len(text)
 
     def flush(self) -> None:
         """Hand on what was written."""
-        with contextlib.suppress(OSError, ValueError):
+        try:
             self._stream.flush()
+        except (OSError, ValueError):
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Send the rest nowhere: Python flushes once more at its exit, and its failing would be our exit code."""
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
 
     def isatty(self) -> bool:
         """Whether a person looks at it."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.facts import eventually, is_gone, python
+from tests.support.facts import ROOT, eventually, is_gone, python
 
 pytestmark = pytest.mark.faults
 
@@ -156,3 +156,26 @@ def test_a_killed_parent_takes_its_children_with_it(place: Path) -> None:
     with supervising(place, "store", "worker") as process:
         process.kill()
         eventually(lambda: {name for name, _ in events(place, "left")} == {"store", "worker"})
+
+
+def test_a_reader_that_is_gone_spoils_neither_the_work_nor_the_exit_code() -> None:
+    program = """
+from server.terminal import Terminal
+terminal = Terminal()
+input()
+for _ in range(3):
+    terminal.say("nobody hears this")
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONUNBUFFERED": ""},  # what is still in the buffer at the exit is the point
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.close()
+        process.stdin.write(b"go\n")
+        process.stdin.close()
+        assert process.wait(timeout=30) == 0
