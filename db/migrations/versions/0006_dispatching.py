@@ -1,0 +1,14 @@
+"""Dispatching: what the dispatcher needs to honour limits."""
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    pass
+
+
+def downgrade() -> None:
+    pass
