@@ -4,11 +4,14 @@ A hint has no content. Losing one, or all of Redis, costs whoever waits the time
 so nothing here raises because Redis is away, and no commit waits for it.
 
 One connection for each process publishes, coalescing what comes while it is busy, and one listens for all listeners.
+The topics of one family (`job.<id>`: the word before the dot) share a channel, and a message on it names topics: what
+hundreds of jobs do at once is one command, and whoever comes to watch another job subscribes to nothing new.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -32,7 +35,14 @@ REST_SECONDS = 0.5
 SUBSCRIBED_SECONDS = 0.5
 # How often a task that is to end is told so again.
 CANCEL_AGAIN_SECONDS = 0.2
+# So many topics in one message at most.
+MOST_TOPICS = 1_000
 AWAY = (RedisError, OSError, TimeoutError)
+
+
+def family_of(topic: str) -> str:
+    """The family of a topic: what is before its first dot."""
+    return topic.partition(".")[0]
 
 
 class Listener:
@@ -69,6 +79,8 @@ class Feed:
         self._pending: dict[str, None] = {}
         self._has_pending = asyncio.Event()
         self._listeners: dict[str, set[Listener]] = {}
+        # How many listeners each family has.
+        self._families: Counter[str] = Counter()
         self._pubsub: PubSub | None = None
         self._asked: set[str] = set()
         self._subscribed: set[str] = set()
@@ -121,17 +133,26 @@ class Feed:
                 await asyncio.sleep(REST_SECONDS)
 
     async def _publish_pending(self) -> bool:
-        topics, self._pending = self._pending, {}
+        topics, self._pending = list(self._pending), {}
         self._has_pending.clear()
         try:
             async with self._redis.pipeline(transaction=False) as pipe:
-                for topic in topics:
-                    pipe.publish(self._prefix + topic, b"")
+                for channel, message in self._messages(topics):
+                    pipe.publish(channel, message)
                 await pipe.execute()
         except AWAY as error:
             log.warning("feed.not_published", topics=len(topics), error=type(error).__name__)
             return False
         return True
+
+    def _messages(self, topics: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """The channels and messages for these topics: one for each family, unless there are very many."""
+        by_family: dict[str, list[str]] = {}
+        for topic in topics:
+            by_family.setdefault(family_of(topic), []).append(topic)
+        for family, of_family in by_family.items():
+            for start in range(0, len(of_family), MOST_TOPICS):
+                yield self._prefix + family, "\n".join(of_family[start : start + MOST_TOPICS])
 
     # -------------------------------------------------------------------------------------------- listening
 
@@ -142,38 +163,45 @@ class Feed:
         Where Redis was away, each listener hears all of its topics once, for what may have been missed.
         """
         listener = Listener(topics)
+        families = Counter(map(family_of, topics))
         for topic in topics:
             self._listeners.setdefault(topic, set()).add(listener)
+        self._families.update(families)
         try:
             self._wanted_changed.set()
             self._keep_running("listen", self._listen)
-            await self._subscribe_as_wanted()
-            await self._until_subscribed(listener.topics)
+            if not families.keys() <= self._subscribed:
+                await self._subscribe_as_wanted()
+                await self._until_subscribed(families.keys())
             yield listener
         finally:
             for topic in topics:
                 self._listeners[topic].discard(listener)
                 if not self._listeners[topic]:
                     del self._listeners[topic]
-            await self._subscribe_as_wanted()
+            self._families -= families
+            if not families.keys() <= self._families.keys():
+                await self._subscribe_as_wanted()
 
-    async def _until_subscribed(self, topics: frozenset[str]) -> None:
+    async def _until_subscribed(self, families: Collection[str]) -> None:
         async with self._subscribed_changed:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SUBSCRIBED_SECONDS):
-                    await self._subscribed_changed.wait_for(lambda: topics <= self._subscribed)
+                    await self._subscribed_changed.wait_for(lambda: self._subscribed.issuperset(families))
 
     async def _subscribe_as_wanted(self) -> None:
         async with self._asking:
             if self._pubsub is None:
                 return
-            wanted = set(self._listeners)
+            wanted = set(self._families)
             more, less = wanted - self._asked, self._asked - wanted
+            # From now on, not from the answer on: who comes to listen meanwhile has to ask anew.
+            self._subscribed -= less
             with contextlib.suppress(*AWAY):
                 if more:
-                    await self._pubsub.subscribe(*[self._prefix + topic for topic in more])
+                    await self._pubsub.subscribe(*[self._prefix + family for family in more])
                 if less:
-                    await self._pubsub.unsubscribe(*[self._prefix + topic for topic in less])
+                    await self._pubsub.unsubscribe(*[self._prefix + family for family in less])
                 self._asked = wanted
 
     async def _listen(self) -> None:
@@ -201,18 +229,20 @@ class Feed:
                     await self._take(message)
 
     async def _take(self, message: dict[str, Any]) -> None:
-        topic = message["channel"].decode().removeprefix(self._prefix)
+        family = message["channel"].decode().removeprefix(self._prefix)
         match message["type"]:
             case "message":
-                self._tell(topic)
+                for topic in message["data"].decode().split("\n"):
+                    self._tell(topic)
             case "subscribe":
                 # What was hinted at before is lost for us: whoever listens looks once.
-                self._tell(topic)
+                for topic in [topic for topic in self._listeners if family_of(topic) == family]:
+                    self._tell(topic)
                 async with self._subscribed_changed:
-                    self._subscribed.add(topic)
+                    self._subscribed.add(family)
                     self._subscribed_changed.notify_all()
             case "unsubscribe":
-                self._subscribed.discard(topic)
+                self._subscribed.discard(family)
 
     def _tell(self, topic: str) -> None:
         for listener in self._listeners.get(topic, ()):

@@ -58,6 +58,27 @@ async def test_what_nobody_listens_to_is_not_subscribed(feed: Feed, redis_url: s
             await asyncio.sleep(0.01)
 
 
+async def test_topics_of_one_family_share_a_channel_and_a_message(feed: Feed, redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        async with feed.listen("job.1", "job.2") as hints:
+            await hints.wait(5)
+            assert client.execute_command("PUBSUB", "NUMSUB", "holdfast:0:job") == [b"holdfast:0:job", 1]
+            before = client.info("commandstats").get("cmdstat_publish", {"calls": 0})["calls"]
+            await feed.publish([f"job.{number}" for number in range(1_000)])
+            assert await hints.wait(5) == {"job.1", "job.2"}
+            assert client.info("commandstats")["cmdstat_publish"]["calls"] == before + 1
+
+
+async def test_who_comes_while_the_last_one_leaves_hears_all_the_same(feed: Feed) -> None:
+    for _ in range(50):
+        async with feed.listen("a"):
+            pass
+        async with feed.listen("a") as hints:
+            await hints.wait(0.01)
+            await feed.publish(["a"])
+            assert await hints.wait(5) == {"a"}
+
+
 async def test_another_process_hears(feed: Feed, redis_url: str) -> None:
     other = Feed.open(RedisSettings(url=redis_url))
     async with other.listen("a") as hints:
