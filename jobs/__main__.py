@@ -3,11 +3,23 @@
 import asyncio
 import sys
 
+from db.environment import WRONG_SETUP, SetupError, load
+from jobs.settings import RetentionSettings
 from jobs.worker import run_worker
 
 
 def main() -> None:
-    """Run until told to stop."""
+    """Run until told to stop. Exits with 2 and the reason in words where a setting does not fit."""
+    try:
+        # Read when the ledger is cleaned up; one that does not fit is to stop the start, not a job at night.
+        load(RetentionSettings)
+        _run()
+    except SetupError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(WRONG_SETUP)
+
+
+def _run() -> None:
     if sys.platform == "win32":
         asyncio.run(run_worker())
         return

@@ -36,3 +36,19 @@ class WorkerSettings(BaseSettings):
         if not self.heartbeat_seconds < self.deadline_seconds < self.lease_seconds:
             raise ValueError("must be: heartbeat_seconds < deadline_seconds < lease_seconds")
         return self
+
+
+class RetentionSettings(BaseSettings):
+    """How long the ledger keeps what is over, read from RETENTION_… in the environment. What lives is always kept."""
+
+    model_config = SettingsConfigDict(env_prefix="RETENTION_", extra="ignore")
+
+    jobs_days: int = Field(default=30, ge=1, le=3_650, description="days that a job is kept after its end, 1 to 3650")
+    events_days: int = Field(
+        default=14, ge=1, le=3_650, description="days that a job's events and logs are kept after its end, 1 to 3650"
+    )
+    ticks_days: int = Field(default=30, ge=1, le=3_650, description="days that a schedule's ticks are kept, 1 to 3650")
+    workers_hours: int = Field(
+        default=1, ge=1, le=8_760, description="hours that a worker is shown after it was last seen, 1 to 8760"
+    )
+    batch: int = Field(default=500, ge=1, le=10_000, description="rows of jobs that one transaction deletes at most")

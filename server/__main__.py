@@ -12,11 +12,10 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from server.problems import SetupError
+from db.environment import WRONG_SETUP, SetupError
 
 COMMANDS = ("up", "serve", "worker", "migrate", "demo", "token", "schema", "doctor")
 HIDDEN = ("prepare",)
-WRONG_SETUP = 2
 
 
 class LoadedOnDemand(TyperGroup):

@@ -15,9 +15,9 @@ import redis.asyncio as redis
 from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from db.environment import SetupError
 from db.settings import DatabaseSettings, RedisSettings
 from server.migrations import Revision, revision
-from server.problems import SetupError
 
 OLDEST_POSTGRES = 180_000
 CONNECT_SECONDS = 5.0

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from db.environment import SetupError
 from server.embedded.postgres import SOCKET_DIRECTORY_LIMIT
 from server.embedded.processes import arguments_of, end_stranger, processes_with
-from server.problems import SetupError
 
 LEFTOVER_PATIENCE_SECONDS = 10.0
 LONGEST_LOG_BYTES = 10_000_000

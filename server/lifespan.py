@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from db.environment import load
 from db.feed import Feed
 from db.session import Database
 from db.settings import DatabaseSettings, RedisSettings
@@ -23,7 +24,6 @@ from server.jwt import JwtSettings, JwtVerifier
 from server.limits import LimitSettings
 from server.migrations import configuration
 from server.rates import Rates
-from server.settings import load
 
 log = get_logger(__name__)
 

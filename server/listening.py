@@ -3,7 +3,7 @@
 import errno
 import socket
 
-from server.problems import SetupError
+from db.environment import SetupError
 
 BACKLOG = 2048
 

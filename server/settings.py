@@ -1,20 +1,11 @@
-"""Where the server listens and where `up` keeps its data; and how a wrong setting is told."""
+"""Where the server listens and where `up` keeps its data."""
 
-import re
 from pathlib import Path
-from typing import Any, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from server.problems import SetupError
-
 CHECKOUT = Path(__file__).resolve().parent.parent
-# A value of a setting so named is never shown, not even where it is wrong; of a URL, all but its password.
-SECRET_WORDS = ("key", "secret", "password", "token")
-PASSWORD_IN_URL = re.compile(r"(?<=://)([^:@/]*):[^@]*@")
-
-S = TypeVar("S", bound=BaseSettings)
 
 
 class ServerSettings(BaseSettings):
@@ -35,31 +26,3 @@ class HomeSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HOLDFAST_", extra="ignore")
 
     data: Path = Field(default=CHECKOUT / ".holdfast", description="a directory, made where it does not exist")
-
-
-class WrongSettingError(SetupError):
-    """A setting does not fit. The message names it, says its value and what would be right."""
-
-
-def load(settings: type[S], **given: Any) -> S:
-    """Read the settings from the environment (`given` goes before it). Raises WrongSettingError."""
-    try:
-        return settings(**given)
-    except ValidationError as error:
-        prefix = settings.model_config.get("env_prefix", "")
-        lines = [_explain(settings, prefix, problem) for problem in error.errors()]
-        raise WrongSettingError("\n".join(lines)) from None
-
-
-def _explain(settings: type[BaseSettings], prefix: str, problem: Any) -> str:
-    """One line: SERVER_PORT=99999: should be less than or equal to 65535. Right would be: a number from 0 …."""
-    field = str(problem["loc"][0]) if problem["loc"] else ""
-    name = f"{prefix}{field}".upper()
-    known = settings.model_fields.get(field)
-    right = f" Right would be: {known.description}." if known is not None and known.description else ""
-    if problem["type"] == "missing":
-        return f"{name} is not set.{right}"
-    hidden = any(word in field for word in SECRET_WORDS)
-    shown = "(not shown)" if hidden else PASSWORD_IN_URL.sub(r"\1:***@", repr(problem["input"]))
-    said = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input ")
-    return f"{name}={shown}: {said}.{right}"

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from subprocess import TimeoutExpired
 from urllib.parse import urlsplit
 
+from db.environment import SetupError, load
 from server.embedded.postgres import STOP_PATIENCE_SECONDS as POSTGRES_PATIENCE_SECONDS
 from server.embedded.postgres import Postgres
 from server.embedded.processes import Child, Program, ServerFailedError, start, tail, wait_until
@@ -21,8 +22,7 @@ from server.embedded.valkey import STOP_PATIENCE_SECONDS as VALKEY_PATIENCE_SECO
 from server.embedded.valkey import Valkey
 from server.home import Home
 from server.listening import listen, url_of
-from server.problems import SetupError
-from server.settings import CHECKOUT, HomeSettings, ServerSettings, load
+from server.settings import CHECKOUT, HomeSettings, ServerSettings
 from server.supervision import Signals, StopAskedError, StoreEndedError, Supervisor
 from server.terminal import Terminal
 from server.welcome import welcome

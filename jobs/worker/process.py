@@ -10,6 +10,7 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 from db.clock import Clock
+from db.environment import load
 from db.feed import Feed
 from db.ledger import commands as ledger
 from db.ledger.queries import due_sources
@@ -193,11 +194,11 @@ async def run_worker(
 ) -> None:
     """Be a worker until SIGTERM or SIGINT (or `stop`), then drain and return.
 
-    Settings that are not given come from the environment, and the kinds from jobs/handlers/.
+    Settings that are not given come from the environment, and the kinds from jobs/handlers/. Raises WrongSettingError.
     """
-    database_settings = database_settings or DatabaseSettings()
-    redis_settings = redis_settings or RedisSettings()
-    settings = settings or WorkerSettings()
+    database_settings = database_settings or load(DatabaseSettings)
+    redis_settings = redis_settings or load(RedisSettings)
+    settings = settings or load(WorkerSettings)
     configure_logging(level=settings.log_level)
     stop = stop or _stop_on_signals()
     feed = Feed.open(redis_settings)

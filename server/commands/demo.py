@@ -5,10 +5,10 @@ import json
 
 import typer
 
+from db.environment import load
 from db.session import Database
 from db.settings import DatabaseSettings
 from server.demo import load_demo
-from server.settings import load
 
 
 def demo() -> None:

@@ -6,9 +6,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from db.environment import load
 from db.settings import DatabaseSettings, RedisSettings
 from server.doctor import State, examine
-from server.settings import ServerSettings, load
+from server.settings import ServerSettings
 
 COLOURS = {State.WELL: "green", State.DOUBTFUL: "yellow", State.WRONG: "red"}
 

@@ -4,10 +4,10 @@ import asyncio
 
 import typer
 
+from db.environment import load
 from db.settings import DatabaseSettings
 from server.doctor import refuse_old_database
 from server.migrations import upgrade
-from server.settings import load
 
 
 def migrate(to: str = "head") -> None:

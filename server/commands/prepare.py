@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from db.environment import load
 from db.session import Database
 from db.settings import DatabaseSettings, RedisSettings
 from server.demo import load_demo
@@ -15,7 +16,6 @@ from server.demo.people import address_of
 from server.doctor import refuse_old_database
 from server.home import write_private
 from server.migrations import upgrade
-from server.settings import load
 
 STRANGERS = """
 SELECT EXISTS (SELECT FROM users) AND NOT EXISTS (SELECT FROM users WHERE email = $1) AS strangers

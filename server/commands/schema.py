@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
+from db.environment import SetupError
 from resolvers.schema import schema_text
-from server.problems import SetupError
 from server.settings import CHECKOUT
 
 FILE = CHECKOUT / "schema.graphql"

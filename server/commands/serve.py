@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 import uvicorn
 
+from db.environment import load
 from server.limits import LimitSettings
 from server.listening import listen, url_of
-from server.settings import ServerSettings, load
+from server.settings import ServerSettings
 
 
 class DrainingServer(uvicorn.Server):

@@ -10,10 +10,9 @@ from sqlalchemy import func, or_, select
 from db.accounts.commands import ensure_user, issue_token
 from db.accounts.models import User
 from db.accounts.rules import Role
+from db.environment import SetupError, load
 from db.session import Database, Tx
 from db.settings import DatabaseSettings
-from server.problems import SetupError
-from server.settings import load
 
 
 def token(
