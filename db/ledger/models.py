@@ -30,6 +30,7 @@ def _exactly_while(states: frozenset[JobState], column: str) -> str:
 _QUEUED, _SCHEDULED = frozenset({JobState.QUEUED}), frozenset({JobState.SCHEDULED})
 _DISPATCHED, _RUNNING = frozenset({JobState.DISPATCHED}), frozenset({JobState.RUNNING})
 _FAILED = RETRYABLE - {JobState.CANCELLED}
+_QUARANTINED, _CANCELLED = frozenset({JobState.QUARANTINED}), frozenset({JobState.CANCELLED})
 
 
 class Job(Base):
@@ -75,6 +76,11 @@ class Job(Base):
         Index("ix_jobs_subject_id", "subject_id", "id"),
         Index("ix_jobs_actor_id", "actor_id", "id"),
         Index("ix_jobs_finished", "finished_at", "id", postgresql_where=text("finished_at IS NOT NULL")),
+        # Operators' lists, newest first. None of these is touched before a job ends, and most never.
+        Index("ix_jobs_ended_kind", "kind", "queue", "id", postgresql_where=text("finished_at IS NOT NULL")),
+        Index("ix_jobs_failed", "id", postgresql_where=text(_among(_FAILED))),
+        Index("ix_jobs_quarantined", "id", postgresql_where=text(_among(_QUARANTINED))),
+        Index("ix_jobs_cancelled", "id", postgresql_where=text(_among(_CANCELLED))),
         {"postgresql_with": {"fillfactor": "70"}},
     )
 

@@ -84,13 +84,20 @@ class Filter:
     """An argument of a list that narrows it: its condition, which binds the argument by its own name.
 
     `convert` makes the argument's value what the database compares with. A condition that binds nothing applies where
-    the argument is true. `absent` narrows the list where the argument is not given.
+    the argument is true. `absent` narrows the list where the argument is not given. With `is_written` the condition
+    takes the value too and writes it into the statement, so that a partial index can answer: only for arguments of few
+    values that `Want.shape` tells apart (flags, and those in `WRITTEN`).
     """
 
-    condition: Callable[[FromClause], ColumnElement[bool]]
+    condition: Callable[..., ColumnElement[bool]]
     convert: Callable[[Any], Any] | None = None
     is_flag: bool = False
     absent: Callable[[FromClause], ColumnElement[bool]] | None = None
+    is_written: bool = False
+
+    def narrowed(self, source: FromClause, value: Any) -> ColumnElement[bool]:
+        """The condition for an argument of this value."""
+        return self.condition(source, value) if self.is_written else self.condition(source)
 
     def is_given(self, value: Any) -> bool:
         """Whether an argument of this value narrows the list."""

@@ -177,7 +177,7 @@ def _page(draft: _Draft, wanted: Want, listing: Listing) -> Plan:
     filters = tuple(
         (name, narrow) for name, narrow in listing.filters.items() if narrow.is_given(wanted.args.get(name))
     )
-    conditions = [*draft.conditions, *(narrow.condition(draft.source) for _, narrow in filters)]
+    conditions = [*draft.conditions, *(narrow.narrowed(draft.source, wanted.args[name]) for name, narrow in filters)]
     conditions += [
         narrow.absent(draft.source)
         for name, narrow in listing.filters.items()

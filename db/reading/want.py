@@ -4,6 +4,9 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+# Arguments whose values are written into the text of a statement, each of them an enum or a list of an enum's values.
+WRITTEN = frozenset({"order_by", "tab", "statuses"})
+
 
 @dataclass(frozen=True, slots=True)
 class Want:
@@ -60,7 +63,9 @@ def merged(wants: Iterable[Want]) -> tuple[Want, ...]:
 
 def _kind(name: str, value: Any) -> str:
     # The order and the tab of a list decide the statement's text, and so does a flag; other values are its parameters.
-    return str(value) if name in {"order_by", "tab"} or isinstance(value, bool) else ""
+    if isinstance(value, list):
+        return str(sorted(map(str, value))) if name in WRITTEN else ""
+    return str(value) if name in WRITTEN or isinstance(value, bool) else ""
 
 
 def want(*names: "str | Want", args: Mapping[str, Any] | None = None) -> Want:

@@ -7,12 +7,15 @@ from uuid import UUID
 
 import strawberry
 
+from db.accounts.rules import Viewer
+from db.errors import AccessDenied
+from db.ledger import queries as ledger
 from db.ledger.queries import JOB, JOBS, narrowing
 from db.ledger.rules import JobStatus
 from resolvers.context import Info
 from resolvers.fields import attr, enum_type, query
 from resolvers.ids import decode_id
-from resolvers.ledger.types import Job
+from resolvers.ledger.types import Job, JobSchedule, JobWorker, QueueStats
 from resolvers.paging import After, Connection, First, described
 from resolvers.selection import wanted
 
@@ -88,9 +91,40 @@ async def jobs(
     return page
 
 
+@query
+async def queues(info: Info) -> list[QueueStats] | None:
+    """All queues by name: those that a worker serves, that have jobs, or that something is set for. FORBIDDEN but for
+    ADMIN.
+    """
+    _admins_only(info.context.signed_in)
+    found: Any = await ledger.queue_stats(info.context.reading, wanted(info))
+    return found
+
+
+@query
+async def workers(info: Info) -> list[JobWorker] | None:
+    """All workers by name: those that live, and those that died within the last hour. FORBIDDEN but for ADMIN."""
+    _admins_only(info.context.signed_in)
+    found: Any = await ledger.read_workers(info.context.database.reader)
+    return found
+
+
+@query
+async def schedules(info: Info) -> list[JobSchedule] | None:
+    """All schedules by name. FORBIDDEN but for ADMIN."""
+    _admins_only(info.context.signed_in)
+    found: Any = await ledger.read_schedules(info.context.reading, wanted(info))
+    return found
+
+
+def _admins_only(viewer: Viewer) -> None:
+    if not viewer.is_admin:
+        raise AccessDenied("Only an ADMIN may look at queues, workers and schedules.")
+
+
 async def _job(info: Info, key: UUID | None) -> Job | None:
     found: Job | None = None if key is None else await info.context.reading.one(JOB, wanted(info), key)
     return found
 
 
-QUERIES: list[Any] = [job, job_by_uuid, jobs]
+QUERIES: list[Any] = [job, job_by_uuid, jobs, queues, workers, schedules]

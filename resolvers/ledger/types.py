@@ -1,7 +1,8 @@
 """Types of ledger: a job, its attempts, its log, its events."""
 
+import dataclasses
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import strawberry
 
@@ -164,8 +165,12 @@ class Job(Row, Node):
     "event is sent, so a cache keyed by `job.id` never goes back, not even in a replay."
 )
 class JobEvent:
-    """An event, made for one subscriber: `job` holds what that subscriber selected."""
+    """An event, made for all subscribers who selected the same of its `job` and may see the same.
 
+    `answers` is the edge's place for what it makes of the event, once for all of them.
+    """
+
+    answers: strawberry.Private[dict[Any, Any]] = dataclasses.field(default_factory=dict, repr=False, compare=False)
     seq: int = attr("Its number. Resume with `after:` the highest one received.")
     at: datetime = attr("When it happened; for a SNAPSHOT, now.")
     job: Job = attr("The job as it is now: as new as the event or newer.")
@@ -180,5 +185,63 @@ class JobEvent:
     log: JobLog | None = attr("The line of the log, for a LOG; null otherwise.")
 
 
+@strawberry.type(description="A queue of jobs: how much waits and runs in it, and what is set for it.")
+class QueueStats(Row):
+    """A queue as operators see it."""
+
+    queue: str = attr("Its name: `Job.queue`.")
+    is_paused: bool = attr("Whether nothing new is begun in it: see `pauseQueue`.")
+    paused_at: datetime | None = attr("Since when it is paused; null where it is not.")
+    paused_by: Actor | None = attr(
+        "Who paused it; the system where it was done from the command line, null where it is not paused."
+    )
+    pause_reason: str | None = attr("Why it is paused, in that person's words; null where none were given.")
+    queued: int = attr("Jobs that could run now and wait for a worker.")
+    scheduled: int = attr("Jobs that wait for their time, such as that of their next attempt.")
+    running: int = attr("Jobs that a worker runs now.")
+    completed_last_hour: int = attr("Jobs that were COMPLETED within the last hour.")
+    failed_last_hour: int = attr("Jobs that FAILED for good within the last hour.")
+    oldest_queued_seconds: float | None = attr(
+        "For how long the oldest of `queued` could have run; null where there are none. Grows while it is paused."
+    )
+    workers: int = attr("Workers that take jobs from it: alive, and not about to stop.")
+    limit: int | None = attr("How many of its jobs run at once, over all workers; null: as many as there are slots.")
+    limit_per_key: int | None = attr(
+        "How many of its jobs of one concurrency key run at once, over all workers; null: no such limit."
+    )
+
+
+@strawberry.type(
+    description="A process that runs jobs. One that has died stays in the list for an hour: see `seenAt`. "
+    "One that was stopped in good order is gone at once."
+)
+class JobWorker(Row):
+    """A worker as operators see it."""
+
+    uuid: str = attr("Its key: new at every start, never used again.")
+    name: str = attr("Its name, by default host and process id: `JobAttempt.worker`.")
+    queues: list[str] = attr("The queues that it takes jobs from.")
+    kinds: list[str] = attr("The kinds of job that it can run.")
+    slots: int = attr("How many jobs it runs at once at most.")
+    running: int = attr("How many jobs it runs now.")
+    started_at: datetime = attr("When it started.")
+    seen_at: datetime = attr(
+        "When it last said that it lives; it does so every 2 seconds, and after 10 its jobs are run elsewhere."
+    )
+    is_draining: bool = attr("Whether it is about to stop: it begins nothing new.")
+
+
+@strawberry.type(description="Work that comes again and again: one job at each tick.")
+class JobSchedule(Row):
+    """A schedule as operators see it."""
+
+    name: str = attr("Its name.")
+    kind: str = attr("The kind of its jobs: `Job.kind`.")
+    rule: str = attr("When it ticks, in the words of the setting.")
+    last_tick_at: datetime | None = attr("When it last ticked; null before the first time.")
+    next_tick_at: datetime | None = attr("When it ticks next; null where it is switched off.")
+    last_job: Job | None = attr("The job of its newest tick; null before the first, and once that job is forgotten.")
+
+
 NODES: dict[str, Entity] = {"Job": JOB}
-TYPES: list[type] = [Job]
+TYPES: list[type] = [Job, QueueStats, JobWorker, JobSchedule]

@@ -9,6 +9,7 @@ from db.ledger.commands.asking import (
     request_cancel,
 )
 from db.ledger.commands.fleet import Answer, WorkerCard, beat, keep_house, retire, standing
+from db.ledger.commands.queues import limit_queue, limits_of, pause_queue, resume_queue
 from db.ledger.commands.running import Claimed, Ending, Line, Ticket, claim, end_attempts, hold, note
 from db.ledger.commands.sweeping import Stranded, deaf, dispatch, hand_back, lost, overdue, promote, recall, room
 
@@ -33,12 +34,16 @@ __all__ = [
     "hand_back",
     "hold",
     "keep_house",
+    "limit_queue",
+    "limits_of",
     "lost",
     "note",
     "overdue",
+    "pause_queue",
     "promote",
     "recall",
     "request_cancel",
+    "resume_queue",
     "retire",
     "room",
     "standing",

@@ -14,7 +14,6 @@ from sqlalchemy import (
     Text,
     and_,
     any_,
-    bindparam,
     cast,
     exists,
     false,
@@ -231,9 +230,15 @@ JOB.relations.update(
 # --- lists of jobs ----------------------------------------------------------------------------------------------------
 
 
-def _as_states(statuses: Sequence[Any]) -> list[str]:
+def _is_among(job: FromClause, statuses: Sequence[Any]) -> ColumnElement[bool]:
     shown = {JobStatus(getattr(status, "value", status)) for status in statuses}
-    return sorted(state.value for status in shown for state in states_of(status))
+    states = frozenset(state for status in shown for state in states_of(status))
+    return job.c.state.in_(_literal(states)) if states else false()
+
+
+def _ended_or_live(job: FromClause) -> ColumnElement[bool]:
+    """True of every job. Said so that partial indexes can answer: that over the ended, and one over the few live."""
+    return or_(job.c.finished_at.is_not(None), job.c.state.in_(_literal(LIVE)))
 
 
 def _as_uuid(value: str) -> UUID:
@@ -244,6 +249,7 @@ def _as_uuid(value: str) -> UUID:
 
 
 _INSTANT = DateTime(timezone=True)
+_QUARANTINED: ColumnElement[str] = literal_column(f"'{JobState.QUARANTINED.value}'")
 
 JOBS = Listing(
     orders={
@@ -257,14 +263,14 @@ JOBS = Listing(
         ),
     },
     filters={
-        "kinds": Filter(lambda job: job.c.kind == any_(bind("kinds", Text, many=True))),
-        "statuses": Filter(lambda job: job.c.state == any_(bind("statuses", Text, many=True)), convert=_as_states),
+        "kinds": Filter(lambda job: and_(job.c.kind == any_(bind("kinds", Text, many=True)), _ended_or_live(job))),
+        "statuses": Filter(_is_among, is_written=True),
         "subject_id": Filter(lambda job: job.c.subject_id == bind("subject_id")),
         "requested_by_id": Filter(lambda job: job.c.actor_id == bind("requested_by_id")),
-        "queue": Filter(lambda job: job.c.queue == bind("queue", Text)),
+        "queue": Filter(lambda job: and_(job.c.queue == bind("queue", Text), _ended_or_live(job))),
         "uuid": Filter(lambda job: job.c.id == bind("uuid"), convert=_as_uuid),
         "is_quarantined": Filter(
-            lambda job: (job.c.state == literal_column("'quarantined'")) == bindparam("is_quarantined", type_=Boolean)
+            lambda job, is_: job.c.state == _QUARANTINED if is_ else job.c.state != _QUARANTINED, is_written=True
         ),
         "enqueued_from": Filter(lambda job: job.c.enqueued_at >= bind("enqueued_from", _INSTANT)),
         "enqueued_to": Filter(lambda job: job.c.enqueued_at < bind("enqueued_to", _INSTANT)),
