@@ -3,6 +3,9 @@
 Every table of due rows that is worked on directly (timers, resources) has the two columns of `Leased`. Taking a row
 writes a token and an end; whoever writes for the row names the token, so that a worker whose lease has ended, and whose
 row was taken by another, changes nothing. Ledger jobs have their own, finer form of the same: the fence.
+
+`Lead` is for what one process does so that the others need not: no row is due there, and nothing that is written may
+depend on it.
 """
 
 import uuid
@@ -12,8 +15,11 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 from sqlalchemy import ColumnElement, Executable, FromClause, Select, Table, Update, and_, or_, select, tuple_, update
 from sqlalchemy.orm import Mapped
+
+from db.settings import DatabaseSettings
 
 
 class Leased:
@@ -75,3 +81,46 @@ def held(source: FromClause, *, token: UUID) -> ColumnElement[bool]:
 def let_go(table: Table, *, row: ColumnElement[bool], token: UUID) -> Update:
     """End the lease of a row that is ours; somebody else's stays."""
     return update(table).where(and_(row, held(table, token=token))).values(lease_token=None, leased_until=None)
+
+
+class Lead:
+    """A lock that one process has at a time, held by a connection of its own for as long as that lives.
+
+    A process that dies loses it at once. One that is frozen or cut off loses it when it has not used the connection for
+    `lease_seconds`: Postgres ends the session.
+    """
+
+    def __init__(self, connection: "asyncpg.Connection[Any]", number: int) -> None:
+        self.connection = connection
+        self._number = number
+
+    @classmethod
+    async def open(cls, settings: DatabaseSettings, *, number: int, lease_seconds: float) -> "Lead":
+        """Connect; the lock is not held yet. `number` says which lock, among all of the database."""
+        probing = str(max(1, int(lease_seconds / 4)))
+        connection = await asyncpg.connect(
+            settings.driver_dsn,
+            timeout=lease_seconds,
+            command_timeout=lease_seconds,
+            server_settings={
+                **settings.server_settings,
+                "application_name": f"{settings.application_name} lead",
+                "idle_session_timeout": str(int(lease_seconds * 1000)),
+                # A host that is gone says nothing, so Postgres asks.
+                "tcp_keepalives_idle": probing,
+                "tcp_keepalives_interval": probing,
+                "tcp_keepalives_count": "2",
+            },
+        )
+        return cls(connection, number)
+
+    async def take(self) -> bool:
+        """Take the lock if nobody has it. Whether it is ours; to be asked while it is not."""
+        return bool(await self.connection.fetchval("SELECT pg_try_advisory_lock($1)", self._number))
+
+    async def close(self) -> None:
+        """Let the lock go and the connection too."""
+        try:
+            await self.connection.close(timeout=1)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            self.connection.terminate()

@@ -29,6 +29,7 @@ class WorkerSettings(BaseSettings):
     cancel_grace_seconds: float = Field(default=5.0, ge=0, description="asked to stop for so long: interrupted")
     abandon_seconds: float = Field(default=30.0, gt=0, description="asked to stop for so long: taken away")
     drain_seconds: float = Field(default=25.0, ge=0, description="how long running jobs may take at shutdown")
+    schedule_poll_seconds: float = Field(default=1.0, gt=0, description="how often the leader looks what is to tick")
     house_seconds: float = Field(default=600.0, gt=0, description="how often partitions are made ahead")
 
     @model_validator(mode="after")

@@ -245,6 +245,18 @@ class ScheduleTick(Base):
     job_id: Mapped[uuid.UUID]
 
 
+class Leader(Base):
+    """Who does what only one worker is to do. The epoch grows with every change, so that one who was it knows."""
+
+    __tablename__ = "leaders"
+
+    role: Mapped[str] = mapped_column(primary_key=True)
+    epoch: Mapped[Big]
+    worker_id: Mapped[uuid.UUID]
+    worker_name: Mapped[str]
+    since: Mapped[datetime]
+
+
 class IdempotencyKey(Base):
     """The outcome of a request that its caller may send again."""
 

@@ -22,6 +22,7 @@ from jobs import registry
 from jobs.attempt import Declared, Stop
 from jobs.dispatcher import Dispatcher, Dispatching, Duty, Work
 from jobs.runner import Runner
+from jobs.schedule import Scheduler
 from jobs.settings import WorkerSettings
 from jobs.sweeper import Sweeper
 from jobs.worker.bus import Bus
@@ -74,6 +75,9 @@ class WorkerProcess:
             on_answer=self._hear,
             on_deadline=self._stand_still,
         )
+        self._scheduler = Scheduler(
+            database=database, database_settings=database_settings, card=self.card, settings=settings, kinds=kinds
+        )
         self._finished_since = 0
         # Half of this worker's share of the tickets: early enough that no slot waits, late enough to dispatch many.
         self._low_water = max(1, settings.slots * settings.tickets_per_slot // 2)
@@ -92,6 +96,7 @@ class WorkerProcess:
                 "bus": self._bus.run,
                 "requests": self._listen_for_requests,
                 "house": self._keep_house,
+                "schedules": self._scheduler.run,
             }.items()
         ]
         log.info("worker.started", worker=self.card.name, worker_id=str(self.card.id), slots=self.card.slots)
