@@ -133,7 +133,7 @@ async def end_attempt(tx: Tx, *, ending: ledger.Ending, kind: str, subject_id: U
     """
     if ending.verdict.state in TERMINAL:
         await lock_subject(tx, kind=kind, subject_id=subject_id)
-    written = await ledger.end_attempts(tx, endings=[ending], now=now)
+    written = await ledger.end_attempts(tx, endings=[ending])
     if ending.job_id not in written:
         return False
     ended = written[ending.job_id]

@@ -1,8 +1,9 @@
-"""The two ways to the database: a transaction that writes, and short reads. The only module that commits.
+"""The ways to the database: a transaction that writes, one statement that writes, and short reads.
 
-`Tx` and `Reader` are different types on purpose: a function that takes a Reader cannot write, and one that takes a Tx
-says that it must run inside somebody's transaction. They use pools of their own, so that a burst of reads never keeps
-a write waiting, and reads skip the ORM and its BEGIN and ROLLBACK.
+The only module that commits. `Tx` and `Reader` are different types on purpose: a function that takes a Reader cannot
+write, and one that takes a Tx says that it must run inside somebody's transaction. They use pools of their own, so that
+a burst of reads never keeps a write waiting, and reads skip the ORM and its BEGIN and ROLLBACK. `Single` is for what a
+worker writes all the time: a transaction of one statement, in one round trip.
 """
 
 import asyncio
@@ -15,16 +16,28 @@ import asyncpg
 import orjson
 from sqlalchemy import CursorResult, Executable, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
 from db.clock import Clock
+from db.compiled import Write
 from db.errors import Outage, TimedOut
 from db.settings import DatabaseSettings
 
 # serialization_failure, deadlock_detected: the transaction did nothing wrong and may be run again from its start.
 RETRYABLE = frozenset({"40001", "40P01"})
+# What is raised where a statement fails or the database does not answer, by SQLAlchemy and by the driver itself.
+STORE_ERRORS = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+# Statements that are executed alone come from a few loops of a worker, each of which waits for its own.
+MOST_SINGLES = 5
+
+
+class Row(Protocol):
+    """A row of a statement, by the names of its columns."""
+
+    def __getitem__(self, name: str, /) -> Any:
+        """The value of a column."""
 
 
 class Publisher(Protocol):
@@ -52,10 +65,39 @@ class Tx(AsyncSession):
         result = cast("CursorResult[Any]", await self.execute(statement, values))
         return result.rowcount
 
+    async def fetch(self, write: Write, values: Mapping[str, Any]) -> Sequence[Row]:
+        """Execute a statement that may also be executed alone (see `Single`). Its rows."""
+        return (await self.execute(write.inside, {"now": self.now, **values})).mappings().all()
+
     async def insert(self, *rows: DeclarativeBase) -> None:
         """Write new rows now, so that what Postgres makes (keys, defaults) can be read from them."""
         self.add_all(rows)
         await self.flush()
+
+
+class Single:
+    """A transaction of one statement, whose `$now` is the time at which it begins."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", clock: Clock) -> None:
+        self.hints: dict[str, None] = {}
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = pool
+        self._clock = clock
+
+    def hint(self, *topics: str) -> None:
+        """Have these topics published after the statement; each once."""
+        self.hints.update(dict.fromkeys(topics))
+
+    async def fetch(self, write: Write, values: Mapping[str, Any]) -> Sequence[Row]:
+        """Execute the statement and commit it. Its rows. Raises what the driver raises (`STORE_ERRORS`)."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            raise RuntimeError("A second statement would not be part of the first one's transaction.")
+        async with pool.acquire() as connection:
+            return await connection.fetch(write.alone.sql, *write.alone.arguments({**values, **self._clock.parameters}))
+
+
+# Who executes a `Write`.
+Writer = Tx | Single
 
 
 class Reader:
@@ -88,13 +130,21 @@ class Database:
     """The pools of one process. Made once at its start, closed at its end."""
 
     def __init__(
-        self, engine: AsyncEngine, pool: "asyncpg.Pool[asyncpg.Record]", clock: Clock, feed: Publisher | None
+        self,
+        engine: AsyncEngine,
+        *,
+        reads: "asyncpg.Pool[asyncpg.Record]",
+        singles: "asyncpg.Pool[asyncpg.Record]",
+        clock: Clock,
+        feed: Publisher | None,
     ) -> None:
         self.engine = engine
         self.clock = clock
         self.feed = feed
-        self.reader = Reader(pool, clock)
-        self._pool = pool
+        self.reader = Reader(reads, clock)
+        # How many statements were written alone: for tests that count.
+        self.singles = 0
+        self._pools = (reads, singles)
         self._sessions = async_sessionmaker(engine, class_=Tx, expire_on_commit=False, autoflush=False)
 
     @classmethod
@@ -112,23 +162,17 @@ class Database:
             json_serializer=lambda value: orjson.dumps(value).decode(),
             json_deserializer=orjson.loads,
         )
-        pool = asyncpg.create_pool(
-            settings.driver_dsn,
-            min_size=0,
-            max_size=settings.read_pool,
-            server_settings=settings.server_settings,
-            init=_read_json_natively,
-            reset=_nothing_to_reset,
-        )
-        await pool
-        return cls(engine, pool, clock or Clock(), feed)
+        reads = await _pool(settings, settings.read_pool)
+        singles = await _pool(settings, MOST_SINGLES)
+        return cls(engine, reads=reads, singles=singles, clock=clock or Clock(), feed=feed)
 
     async def close(self) -> None:
         """Give every connection back, at once where one does not come back by itself."""
-        try:
-            await asyncio.wait_for(self._pool.close(), timeout=5)
-        except TimeoutError:
-            self._pool.terminate()
+        for pool in self._pools:
+            try:
+                await asyncio.wait_for(pool.close(), timeout=5)
+            except TimeoutError:
+                pool.terminate()
         await self.engine.dispose()
 
     @asynccontextmanager
@@ -142,15 +186,24 @@ class Database:
         if tx.hints and self.feed is not None:
             await self.feed.publish(tx.hints)
 
+    @asynccontextmanager
+    async def single(self) -> AsyncIterator[Single]:
+        """One statement, committed by itself; then its hints are published."""
+        single = Single(self._pools[1], self.clock)
+        yield single
+        self.singles += 1
+        if single.hints and self.feed is not None:
+            await self.feed.publish(single.hints)
+
 
 def is_retryable(error: BaseException) -> bool:
     """Whether the same transaction may succeed when it is run again from its start."""
-    return isinstance(error, DBAPIError) and sqlstate(error) in RETRYABLE
+    return sqlstate(error) in RETRYABLE
 
 
-def sqlstate(error: DBAPIError) -> str | None:
-    """Postgres' five characters for what went wrong."""
-    return cast("str | None", getattr(error.orig, "sqlstate", None))
+def sqlstate(error: BaseException) -> str | None:
+    """Postgres' five characters for what went wrong; None for an error that is not Postgres' own."""
+    return cast("str | None", getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlstate", None))
 
 
 def violated_constraint(error: DBAPIError) -> str | None:
@@ -170,6 +223,18 @@ def count_statements(engine: AsyncEngine) -> Mapping[str, int]:
     return counter
 
 
+async def _pool(settings: DatabaseSettings, size: int) -> "asyncpg.Pool[asyncpg.Record]":
+    # Nothing is connected before the first use.
+    return await asyncpg.create_pool(
+        settings.driver_dsn,
+        min_size=0,
+        max_size=size,
+        server_settings=settings.server_settings,
+        init=_read_json_natively,
+        reset=_nothing_to_reset,
+    )
+
+
 async def _read_json_natively(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     await connection.set_type_codec(
         "jsonb",
@@ -181,5 +246,5 @@ async def _read_json_natively(connection: "asyncpg.Connection[asyncpg.Record]") 
 
 
 async def _nothing_to_reset(_: "asyncpg.Connection[asyncpg.Record]") -> None:
-    # Readers hold no lock, no setting and no transaction, so there is nothing that a RESET would undo.
+    # These connections hold no lock, no setting and no transaction, so there is nothing that a RESET would undo.
     return None

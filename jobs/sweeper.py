@@ -100,7 +100,7 @@ class Sweeper:
             if verdicts[job.job_id].state not in TERMINAL
         ]
         if back:
-            await ledger.end_attempts(tx, endings=back, now=tx.now)
+            await ledger.end_attempts(tx, endings=back)
             tx.hint(WORK_IS_DUE)
         return [job for job in found if verdicts[job.job_id].state in TERMINAL]
 

@@ -54,7 +54,18 @@ class Job(Base):
         CheckConstraint("priority BETWEEN 0 AND 9", name="priority"),
         CheckConstraint("max_attempts > 0 AND timeout_seconds > 0", name="limits"),
         CheckConstraint("attempt >= failures + interruptions", name="counts"),
-        Index("ix_jobs_due", "priority", "scheduled_at", "id", postgresql_where=text(_among(_QUEUED))),
+        Index(
+            "ix_jobs_waiting", "queue", "kind", "priority", "scheduled_at", "id", postgresql_where=text(_among(_QUEUED))
+        ),
+        Index(
+            "ix_jobs_waiting_by_key",
+            "queue",
+            "concurrency_key",
+            "priority",
+            "scheduled_at",
+            "id",
+            postgresql_where=text(f"{_among(_QUEUED)} AND concurrency_key IS NOT NULL"),
+        ),
         Index("ix_jobs_scheduled", "scheduled_at", postgresql_where=text(_among(_SCHEDULED))),
         Index("ix_jobs_dispatched", "dispatched_at", postgresql_where=text(_among(_DISPATCHED))),
         Index("ix_jobs_running", "worker_id", postgresql_where=text(_among(_RUNNING))),

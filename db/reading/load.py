@@ -7,10 +7,11 @@ from uuid import UUID
 from asyncpg import Record
 from sqlalchemy import ColumnElement, FromClause
 
+from db.compiled import Compiled, compile_statement
 from db.errors import TimedOut
 from db.paging import Page, decode_cursor, encode_cursor, page_size
 from db.reading.entity import Batch, Entity, Listing, Many, Reads
-from db.reading.plan import KEYS, LIMIT, Child, Compiled, Plan, compile_statement, plan_list, plan_root
+from db.reading.plan import KEYS, LIMIT, Child, Plan, plan_list, plan_root
 from db.reading.want import Want
 from db.session import Reader
 

@@ -28,10 +28,9 @@ from sqlalchemy import (
     true,
     tuple_,
 )
-from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
-from sqlalchemy.sql.elements import ClauseElement
 
 from db.clock import sql_now
+from db.compiled import Compiled, compile_statement
 from db.reading.entity import (
     NOW,
     VIEWER,
@@ -51,23 +50,8 @@ from db.reading.want import Want
 
 KEYS = "$keys"
 LIMIT = "$limit"
-DIALECT = PGDialect_asyncpg()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves its constructor untyped
 Slot = Callable[[Record, "list[Mapping[Any, Any]]", Any], Any]
 Where = Callable[[FromClause], ColumnElement[bool]]
-
-
-@dataclass(frozen=True, slots=True)
-class Compiled:
-    """A statement's text and the names of its parameters in their order."""
-
-    sql: str
-    names: tuple[str, ...]
-    constants: Mapping[str, Any]
-
-    def arguments(self, values: Mapping[str, Any]) -> list[Any]:
-        """The values in the statement's order."""
-        constants = self.constants
-        return [values[name] if name in values else constants[name] for name in self.names]
 
 
 @dataclass(slots=True)
@@ -132,15 +116,6 @@ class _Draft:
     key: ColumnElement[Any] | None
     make: Slot
     conditions: list[ColumnElement[bool]]
-
-
-def compile_statement(statement: ClauseElement) -> Compiled:
-    """The text in the driver's form. Raises nothing that a test of the shape would not have shown."""
-    made = statement.compile(dialect=DIALECT)
-    names: tuple[str, ...] = tuple(getattr(made, "positiontup", None) or ())
-    given: Mapping[str, Any] = made.construct_params(_check=False) or {}  # type: ignore[call-arg]  # SQLCompiler's own
-    constants = {name: value for name, value in given.items() if value is not None}
-    return Compiled(str(made), names, constants)
 
 
 def plan_list(entity: Entity, wanted: Want, reads: Reads, many: Many) -> Plan:

@@ -103,7 +103,7 @@ class Attempt:
 
     async def _complete(self, tx: Tx, *, lines: Sequence[Line], result: Mapping[str, Any] | None) -> bool:
         if lines:
-            await note(tx, lines={(self.job_id, self.claimed.fence): lines}, now=tx.now)
+            await note(tx, lines={(self.job_id, self.claimed.fence): lines})
         ending = Ending(
             job_id=self.job_id,
             fence=self.claimed.fence,
@@ -113,7 +113,7 @@ class Attempt:
             done=self.notes.done,
             total=self.notes.total,
         )
-        return self.job_id in await end_attempts(tx, endings=[ending], now=tx.now)
+        return self.job_id in await end_attempts(tx, endings=[ending])
 
     def _raise_if_stopped(self) -> None:
         match self.stop:

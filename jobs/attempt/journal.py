@@ -14,11 +14,10 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from db.ledger.commands import Line, note
 from db.ledger.rules import EventType, LogLevel, percent
-from db.session import Database, sqlstate
+from db.session import STORE_ERRORS, Database, sqlstate
 from db.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -178,7 +177,7 @@ class Journal:
             await self._sleep(max(min(waits), GATHER_SECONDS))
             try:
                 await self.flush()
-            except (SQLAlchemyError, OSError) as error:
+            except STORE_ERRORS as error:
                 log.warning("journal.not_written", error=type(error).__name__)
                 await asyncio.sleep(0.2)
             self._awake.set()
@@ -215,11 +214,11 @@ class Journal:
     async def _write(self, taken: Mapping[Notes, Sequence[tuple[float, Line]]]) -> bool:
         """Write these lines. False where the data is at fault; raises, having put them back, where anything else is."""
         try:
-            async with self._database.transaction() as tx:
+            async with self._database.single() as single:
                 lines = {(notes.job_id, notes.fence): aged(each) for notes, each in taken.items()}
-                await note(tx, lines=lines, now=tx.now)
+                await note(single, lines=lines)
         except BaseException as error:
-            if isinstance(error, DBAPIError) and (sqlstate(error) or "").startswith(DATA_EXCEPTION):
+            if (sqlstate(error) or "").startswith(DATA_EXCEPTION):
                 return False
             for notes, each in taken.items():
                 notes.put_back(each)

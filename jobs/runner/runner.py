@@ -5,34 +5,21 @@ could not be written is rescued once our lease is over.
 """
 
 import asyncio
-import random
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from db import endings
-from db.errors import Code, Refused
 from db.ledger import commands as ledger
-from db.ledger.rules import (
-    WORK_IS_DUE,
-    AttemptOutcome,
-    JobError,
-    JobState,
-    Verdict,
-    decide_fault,
-    decide_refusal,
-    decide_release,
-    decide_snooze,
-    decide_stop,
-)
-from db.session import Database, is_retryable
+from db.ledger.rules import WORK_IS_DUE, AttemptOutcome, JobState, Verdict, decide_release, decide_stop
+from db.session import STORE_ERRORS, Database, is_retryable
 from db.telemetry import get_logger
-from jobs.attempt import COMPLETED, Attempt, Cancelled, Declared, Journal, Snooze, Stop
-from jobs.attempt.journal import aged, plain_json
+from jobs.attempt import COMPLETED, Attempt, Declared, Journal, Stop
+from jobs.attempt.journal import aged
 from jobs.runner.grouping import Grouped
+from jobs.runner.judging import BadArguments, judge, look_away
 from jobs.runner.supervision import Supervision
 from jobs.settings import WorkerSettings
 
@@ -41,15 +28,12 @@ log = get_logger(__name__)
 # How long to wait before an end that could not be written is written again, doubling.
 WRITE_AGAIN_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 30.0
-STORE_ERRORS = (SQLAlchemyError, OSError)
-
-
-class BadArguments(Exception):
-    """A job was stored with arguments that today's code has no way to read."""
+# Handlers free their slots when they return. So many more than there are slots may wait for their ends to be written.
+MOST_ENDING = 200
 
 
 class Runner:
-    """Runs the attempts of one process, `settings.slots` at a time."""
+    """Runs the attempts of one process, the handlers of `settings.slots` at a time."""
 
     def __init__(
         self,
@@ -58,6 +42,7 @@ class Runner:
         card: ledger.WorkerCard,
         kinds: Mapping[str, Declared],
         settings: WorkerSettings,
+        on_free: Callable[[], None] = lambda: None,
     ) -> None:
         self.card = card
         self.journal = Journal(database)
@@ -66,16 +51,18 @@ class Runner:
         self._database = database
         self._kinds = kinds
         self._settings = settings
+        self._on_free = on_free
+        self._busy = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._slots = asyncio.Semaphore(settings.slots)
+        self._attempts: set[asyncio.Task[None]] = set()
         self._claim = Grouped(self._claim_group)
         self._end = Grouped(self._end_group)
 
     @property
     def free_slots(self) -> int:
         """How many more attempts could begin now."""
-        return self._settings.slots - len(self.running)
+        return min(self._settings.slots - self._busy, self._settings.slots + MOST_ENDING - len(self.running))
 
     def held(self) -> dict[UUID, int]:
         """The jobs that this process believes to hold, each with its fence."""
@@ -86,42 +73,54 @@ class Runner:
         """Wait until nothing runs here."""
         await self._idle.wait()
 
+    async def take(self, tickets: Sequence[ledger.Ticket]) -> None:
+        """Claim the jobs of these tickets and start them, or let them go where we claim no more."""
+        if not self.is_claiming:
+            await self._hand_back(tickets)
+            return
+        self._busy += len(tickets)
+        try:
+            claimed = [job for job in await self._claim_group(tickets) if job is not None]
+        except STORE_ERRORS as error:
+            log.warning("job.not_claimed", tickets=len(tickets), error=type(error).__name__)
+            return
+        finally:
+            self._busy -= len(tickets)
+        for job in claimed:
+            task = asyncio.create_task(self.perform(job))
+            self._attempts.add(task)
+            task.add_done_callback(self._attempts.discard)
+
     async def run(self, ticket: ledger.Ticket) -> bool:
-        """Claim the ticket's job and run it to its outcome. False: the ticket was out of date, or we claim no more."""
-        async with self._slots:
-            if not self.is_claiming:
-                return False
-            try:
-                claimed = await self._claim(ticket)
-            except STORE_ERRORS as error:
-                log.warning("job.not_claimed", job_id=str(ticket.job_id), error=type(error).__name__)
-                return False
-            if claimed is None:
-                return False
-            await self.perform(claimed)
-            return True
+        """Claim one ticket's job and run it to its outcome. False: the ticket was out of date, or we claim no more."""
+        if not self.is_claiming:
+            await self._hand_back([ticket])
+            return False
+        try:
+            claimed = await self._claim(ticket)
+        except STORE_ERRORS as error:
+            log.warning("job.not_claimed", tickets=1, error=type(error).__name__)
+            return False
+        if claimed is None:
+            return False
+        await self.perform(claimed)
+        return True
 
     async def perform(self, claimed: ledger.Claimed) -> None:
         """Run a claimed job to its outcome. Raises nothing but what cancels this task itself."""
+        structlog.contextvars.bind_contextvars(job_id=str(claimed.job_id), kind=claimed.kind, attempt=claimed.number)
         notes = self.journal.open(job_id=claimed.job_id, fence=claimed.fence, progress=claimed.progress)
         attempt = Attempt(claimed=claimed, database=self._database, notes=notes)
         supervision = Supervision(attempt, self._settings)
-        self.running[claimed.job_id] = supervision
-        self._idle.clear()
-        with structlog.contextvars.bound_contextvars(
-            job_id=str(claimed.job_id), kind=claimed.kind, attempt=claimed.number
-        ):
-            try:
-                log.info("job.started", waited_seconds=round(claimed.waited_seconds, 3))
-                body = await supervision.run(self._body(attempt), timeout_seconds=claimed.timeout_seconds)
-                if supervision.is_given_up:
-                    log.error("job.left_behind", why=attempt.stop)
-                    body.add_done_callback(_look_away)
-                verdict, result = judge(attempt, body)
-                await self._settle(attempt, verdict, result)
-            finally:
-                self._forget(supervision)
-                self.journal.close(notes)
+        self._begin(supervision)
+        try:
+            log.info("job.started", waited_seconds=round(claimed.waited_seconds, 3))
+            body = await self._handle(supervision)
+            verdict, result = judge(attempt, body)
+            await self._settle(attempt, verdict, result)
+        finally:
+            self._forget(supervision)
+            self.journal.close(notes)
 
     def stop(self, job_id: UUID, why: Stop, reason: str | None = None) -> None:
         """Ask one running job to stop, if it runs here."""
@@ -140,8 +139,18 @@ class Runner:
             job_id=job_id, fence=fence, verdict=decide_release(is_cancel_requested=False), is_taken_away=True
         )
         async with self._database.transaction() as tx:
-            await ledger.end_attempts(tx, endings=[ending], now=tx.now)
+            await ledger.end_attempts(tx, endings=[ending])
             tx.hint(WORK_IS_DUE)
+
+    async def _hand_back(self, tickets: Sequence[ledger.Ticket]) -> None:
+        async with self._database.transaction() as tx:
+            await ledger.hand_back(tx, tickets=tickets)
+            tx.hint(WORK_IS_DUE)
+
+    def _begin(self, supervision: Supervision) -> None:
+        self._busy += 1
+        self.running[supervision.attempt.job_id] = supervision
+        self._idle.clear()
 
     def _forget(self, supervision: Supervision) -> None:
         job_id = supervision.attempt.job_id
@@ -150,22 +159,30 @@ class Runner:
             del self.running[job_id]
         if not self.running:
             self._idle.set()
+        self._on_free()
 
     # ------------------------------------------------------------------------------------------------ steps
 
     async def _claim_group(self, tickets: Sequence[ledger.Ticket]) -> Sequence[ledger.Claimed | None]:
-        async with self._database.transaction() as tx:
+        async with self._database.single() as single:
             claimed = await ledger.claim(
-                tx,
-                tickets=tickets,
-                worker_id=self.card.id,
-                worker_name=self.card.name,
-                kinds=self.card.kinds,
-                now=tx.now,
+                single, tickets=tickets, worker_id=self.card.id, worker_name=self.card.name, kinds=self.card.kinds
             )
         by_job = {job.job_id: job for job in claimed}
         # Two tickets of one job cannot both be in date: the claim goes to the first that asks for it.
         return [by_job.pop(t.job_id) if _is_for(by_job.get(t.job_id), t) else None for t in tickets]
+
+    async def _handle(self, supervision: Supervision) -> "asyncio.Task[Any]":
+        attempt = supervision.attempt
+        try:
+            body = await supervision.run(self._body(attempt), timeout_seconds=attempt.claimed.timeout_seconds)
+        finally:
+            self._busy -= 1
+            self._on_free()
+        if supervision.is_given_up:
+            log.error("job.left_behind", why=attempt.stop)
+            body.add_done_callback(look_away)
+        return body
 
     def _body(self, attempt: Attempt) -> Coroutine[Any, Any, Mapping[str, Any] | None]:
         return _call(self._kinds[attempt.claimed.kind], attempt)
@@ -209,7 +226,7 @@ class Runner:
                     # Lines are written to the job's row too, and the subject is always locked before it.
                     await endings.lock_subject(tx, kind=claimed.kind, subject_id=claimed.subject_id)
                     if lines:
-                        await ledger.note(tx, lines={(claimed.job_id, claimed.fence): aged(lines)}, now=tx.now)
+                        await ledger.note(tx, lines={(claimed.job_id, claimed.fence): aged(lines)})
                     is_written = await endings.end_attempt(
                         tx, ending=ending, kind=claimed.kind, subject_id=claimed.subject_id, now=tx.now
                     )
@@ -219,8 +236,8 @@ class Runner:
             return is_written
 
     async def _end_group(self, group: Sequence[ledger.Ending]) -> Sequence[bool]:
-        async with self._database.transaction() as tx:
-            written = await ledger.end_attempts(tx, endings=group, now=tx.now)
+        async with self._database.single() as single:
+            written = await ledger.end_attempts(single, endings=group)
         return [ending.job_id in written for ending in group]
 
     async def _reconsidered(self, attempt: Attempt, verdict: Verdict) -> Verdict | None:
@@ -231,73 +248,6 @@ class Runner:
             return decide_stop(reason=answer.cancelled[attempt.job_id], error=verdict.error)
         attempt.stop = Stop.LOST
         return None
-
-
-def judge(attempt: Attempt, body: "asyncio.Task[Any]") -> tuple[Verdict | None, Mapping[str, Any] | None]:
-    """What the handler's end means, and its result. No verdict: everything is written already, or not ours to write."""
-    if attempt.is_completed or attempt.stop is Stop.LOST:
-        _look_away(body)
-        return None, None
-    if not body.done() or body.cancelled():
-        return _judge_interruption(attempt), None
-    error = body.exception()
-    if error is None:
-        return _judge_result(attempt, body.result())
-    return _judge_error(attempt, error), None
-
-
-def _judge_result(attempt: Attempt, result: Any) -> tuple[Verdict, Mapping[str, Any] | None]:
-    try:
-        plain = plain_json(result)
-    except TypeError as error:
-        return _judge_error(attempt, error), None
-    return COMPLETED, plain
-
-
-def _judge_interruption(attempt: Attempt) -> Verdict:
-    match attempt.stop:
-        case Stop.CANCEL:
-            return decide_stop(reason=attempt.stop_reason)
-        case Stop.TIMEOUT:
-            seconds = attempt.claimed.timeout_seconds
-            return _fault(attempt, JobError(Code.TIMEOUT, f"It took longer than {seconds} s."))
-        case Stop.RELEASE:
-            return decide_release(is_cancel_requested=False)
-        case _:
-            return _fault(attempt, JobError(Code.INTERNAL, "The handler interrupted itself."))
-
-
-def _judge_error(attempt: Attempt, error: BaseException) -> Verdict:
-    is_cancel_requested = attempt.stop is Stop.CANCEL
-    match error:
-        case Cancelled():
-            return decide_stop(reason=error.reason or attempt.stop_reason)
-        case Snooze():
-            return decide_snooze(seconds=error.seconds, reason=error.reason, is_cancel_requested=is_cancel_requested)
-        case Refused():
-            return decide_refusal(error=JobError.from_refusal(error))
-        case BadArguments():
-            return decide_refusal(error=JobError("BAD_ARGUMENTS", str(error)))
-    if attempt.stop is Stop.TIMEOUT or attempt.stop is Stop.RELEASE:
-        # The handler answered the interruption with an error of its own.
-        return _judge_interruption(attempt)
-    log.error("job.fault", exc_info=error)
-    return _fault(attempt, _masked(error))
-
-
-def _fault(attempt: Attempt, error: JobError) -> Verdict:
-    return decide_fault(
-        error=error,
-        failures=attempt.claimed.failures,
-        max_attempts=attempt.claimed.max_attempts,
-        is_cancel_requested=attempt.stop is Stop.CANCEL,
-        jitter=random.random(),
-    )
-
-
-def _masked(error: BaseException) -> JobError:
-    # People read a job's error; what an exception says may be none of their business. The log has all of it.
-    return JobError(Code.INTERNAL, f"Something went wrong ({type(error).__name__}).")
 
 
 async def _call(declared: Declared, attempt: Attempt) -> Mapping[str, Any] | None:
@@ -314,9 +264,3 @@ def _has_hook(kind: str, verdict: Verdict) -> bool:
 
 def _is_for(claimed: ledger.Claimed | None, ticket: ledger.Ticket) -> bool:
     return claimed is not None and claimed.fence == ticket.fence + 1
-
-
-def _look_away(body: "asyncio.Task[Any]") -> None:
-    # An exception that nobody asks for is reported by asyncio as forgotten.
-    if body.done() and not body.cancelled():
-        body.exception()

@@ -19,17 +19,19 @@ class Supervision:
         self.is_given_up = False
         self._settings = settings
         self._body: asyncio.Task[Any] | None = None
-        self._left_behind: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # Done when the handler has ended, or is left behind.
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._timers: list[asyncio.TimerHandle] = []
 
     async def run(self, body: Coroutine[Any, Any, Any], *, timeout_seconds: float) -> asyncio.Task[Any]:
         """Run the handler until it ends or is left behind. Its task; `is_given_up` says which."""
         self._body = asyncio.create_task(body)
+        self._body.add_done_callback(self._end)
         if self.attempt.stop is not None:
             self._interrupt_later()
         self._later(timeout_seconds, self.stop, Stop.TIMEOUT)
         try:
-            await asyncio.wait({self._body, self._left_behind}, return_when=asyncio.FIRST_COMPLETED)
+            await self._over
         except asyncio.CancelledError:
             self._body.cancel()
             raise
@@ -58,11 +60,11 @@ class Supervision:
         if self._body is not None:
             self._body.cancel()
         if self.attempt.stop is Stop.LOST or self.attempt.stop is Stop.RELEASE:
-            self._later(GIVE_UP_SECONDS, self._give_up)
+            self._later(GIVE_UP_SECONDS, self._end)
 
-    def _give_up(self) -> None:
-        if not self._left_behind.done():
-            self._left_behind.set_result(None)
+    def _end(self, _: object = None) -> None:
+        if not self._over.done():
+            self._over.set_result(None)
 
     def _later(self, seconds: float, call: Any, *arguments: Any) -> None:
         self._timers.append(asyncio.get_running_loop().call_later(seconds, call, *arguments))

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import orjson
 from arq.connections import ArqRedis
-from arq.constants import in_progress_key_prefix, job_key_prefix
+from arq.constants import job_key_prefix
 from arq.jobs import serialize_job
 from arq.worker import Worker as ArqWorker
 from arq.worker import func
@@ -29,18 +29,19 @@ from db.settings import RedisSettings
 from db.telemetry import get_logger
 from jobs.settings import WorkerSettings
 from jobs.worker.tasks import end_tasks
+from jobs.worker.tickets import TicketWorker, name_of
 
 log = get_logger(__name__)
 
 QUEUE = "holdfast:tickets"
 FUNCTION = "take_ticket"
+# So many places there are between two milliseconds, as numbers of Redis go.
+ORDERED = 1_000
 TICKETS_WAIT = "ledger.tickets"
 # A ticket that is older than this was made anew long ago.
 TICKET_LIVES_MS = 15 * 60 * 1000
 # ARQ must never end a job: the ledger's own time limits do. A week is longer than any of them.
 ARQ_TIMEOUT_SECONDS = 7 * 24 * 3600
-# A ticket that a dead worker had taken is offered again after this, found out of date, and removed.
-IN_PROGRESS_SECONDS = 60
 CONNECT_SECONDS = 1.0
 ANSWER_SECONDS = 3.0
 RESTART_SECONDS = 0.5
@@ -50,60 +51,15 @@ CARRY_SECONDS = 1.0
 AWAY_SECONDS = 5.0
 AWAY = (RedisError, OSError, TimeoutError)
 
+Take = Callable[[Sequence[Ticket]], Awaitable[None]]
 Run = Callable[[Ticket], Awaitable[bool]]
 
 
-class TicketWorker(ArqWorker):
-    """ARQ's worker, woken by hints and free slots instead of polling fast, and picking all it can in one round trip.
-
-    The rest is ARQ's own. `WORKER_STOCK_ARQ` switches back to all of it.
-    """
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.in_progress_timeout_s = IN_PROGRESS_SECONDS
-        self.woken = asyncio.Event()
-
-    async def main(self) -> None:
-        """Take what is there, then wait for a hint, a free slot or the next poll."""
-        while True:
-            self.woken.clear()
-            await self._poll_iteration()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self.poll_delay_s):
-                    await self.woken.wait()
-
-    async def start_jobs(self, job_ids: list[bytes]) -> None:
-        """Pick the first of these that nobody else has, as many as there are slots, and start them together."""
-        names = [name for name in (each.decode() for each in job_ids) if name not in self.tasks]
-        while names and (free := self.max_jobs - self.job_counter) > 0:
-            tried, names = names[:free], names[free:]
-            for name, score in await self._pick(tried):
-                await self.sem.acquire()
-                self.job_counter += 1
-                self.tasks[name] = task = self.loop.create_task(self.run_job(name, score))
-                task.add_done_callback(self._make_room)
-
-    async def _pick(self, names: Sequence[str]) -> list[tuple[str, int]]:
-        # SET NX is the claim. The score says whether the ticket is still there: its job may have ended since we looked.
-        lives_ms = int(self.in_progress_timeout_s * 1000)
-        async with self.pool.pipeline(transaction=False) as pipe:
-            for name in names:
-                pipe.set(in_progress_key_prefix + name, b"1", px=lives_ms, nx=True)
-                pipe.zscore(self.queue_name, name)
-            answers = await pipe.execute()
-        picked = [each for each in zip(names, answers[::2], answers[1::2], strict=True) if each[1]]
-        if gone := [in_progress_key_prefix + name for name, _, score in picked if score is None]:
-            await self.pool.delete(*gone)
-        return [(name, int(score)) for name, _, score in picked if score is not None]
-
-    def _make_room(self, _: "asyncio.Task[None]") -> None:
-        self._release_sem_dec_counter_on_complete()
-        self.woken.set()
-
-
 class Bus:
-    """Carries tickets to the fleet, and brings this worker those that it picks."""
+    """Carries tickets to the fleet, and brings this worker those that it picks.
+
+    `take` starts the jobs of many tickets; `run`, for ARQ's own loop, runs the job of one to its end.
+    """
 
     def __init__(
         self,
@@ -111,19 +67,20 @@ class Bus:
         redis: RedisSettings,
         feed: Feed,
         settings: WorkerSettings,
+        take: Take,
         run: Run,
         free_slots: Callable[[], int],
     ) -> None:
         self._pool = _pool(redis)
         self._feed = feed
         self._settings = settings
+        self._take_tickets = take
         self._run_ticket = run
         self._free_slots = free_slots
         self._worker: ArqWorker | None = None
         self._is_picking = True
         self._away_until = float("-inf")
-        # Tickets that run here because the bus is away; those that it brought; and what ARQ does around them.
-        self._direct: set[asyncio.Task[Any]] = set()
+        # Tickets that ARQ's own loop brought, and what it does around them.
         self._brought: set[asyncio.Task[Any]] = set()
         self._around: set[asyncio.Task[Any]] = set()
         # ARQ tells every start and end of a job, which the runner does already.
@@ -140,7 +97,7 @@ class Bus:
         """While the bus is away, only what can run here at once; else the fleet decides."""
         if not self.is_away:
             return None
-        return max(0, self._free_slots() - len(self._direct)) if self._is_picking else 0
+        return max(0, self._free_slots()) if self._is_picking else 0
 
     async def carry(self, tickets: Sequence[Ticket]) -> Sequence[Ticket]:
         """Push the tickets, in one round trip. Where that fails, run here what there are slots for; leave the rest."""
@@ -153,22 +110,24 @@ class Bus:
                 log.warning("bus.away", tickets=len(tickets), error=type(error).__name__)
             else:
                 await self._feed.publish([TICKETS_WAIT])
+                self.wake()
                 return []
         room = self.room() or 0
-        for ticket in tickets[:room]:
-            _keep(self._direct, asyncio.create_task(self._run_quietly(ticket)))
+        if room > 0:
+            await self._take_tickets(tickets[:room])
         return tickets[room:]
 
     async def _push(self, tickets: Sequence[Ticket]) -> None:
         # What ARQ's enqueue_job writes, without its WATCH: the id of a ticket is never used again.
         now_ms = int(time.time() * 1000)
+        names = [name_of(ticket) for ticket in tickets]
         async with self._pool.pipeline(transaction=False) as pipe:
-            for ticket in tickets:
-                name = f"{ticket.job_id}:{ticket.fence}"
+            for ticket, name in zip(tickets, names, strict=True):
                 arguments = (str(ticket.job_id), ticket.fence)
                 sealed = serialize_job(FUNCTION, arguments, {}, None, now_ms, serializer=_seal)
                 pipe.psetex(job_key_prefix + name, TICKET_LIVES_MS, sealed)
-            pipe.zadd(QUEUE, {f"{ticket.job_id}:{ticket.fence}": now_ms for ticket in tickets})
+            # Fractions of a millisecond keep the order in which they were dispatched.
+            pipe.zadd(QUEUE, {name: now_ms + place / ORDERED for place, name in enumerate(names, 1 - len(names))})
             await pipe.execute()
 
     # -------------------------------------------------------------------------------------------- picking
@@ -201,7 +160,7 @@ class Bus:
 
     async def close(self) -> None:
         """End what is still under way, and let the connections go."""
-        await end_tasks([*self._direct, *self._brought])
+        await end_tasks(self._brought)
         if self._around:
             # ARQ takes its tickets off the list by itself, in a task that nobody can wait for once it is cancelled.
             await asyncio.wait(self._around, timeout=CLOSE_SECONDS)
@@ -209,26 +168,35 @@ class Bus:
         with contextlib.suppress(*AWAY):
             await self._pool.aclose(close_connection_pool=True)
 
+    def wake(self) -> None:
+        """Look for tickets now: some wait, or there are slots for more."""
+        if isinstance(self._worker, TicketWorker):
+            self._worker.woken.set()
+
     def _arq_worker(self) -> ArqWorker:
-        make = ArqWorker if self._settings.stock_arq else TicketWorker
-        worker = make(
-            functions=[func(self._take, name=FUNCTION, timeout=ARQ_TIMEOUT_SECONDS, keep_result=0, max_tries=2**31)],
-            queue_name=QUEUE,
-            redis_pool=self._pool,
-            handle_signals=False,
-            max_jobs=self._settings.slots,
-            job_timeout=ARQ_TIMEOUT_SECONDS,
-            keep_result=0,
-            poll_delay=self._settings.arq_poll_seconds,
+        options: dict[str, Any] = {
+            "functions": [func(self._take, name=FUNCTION, timeout=ARQ_TIMEOUT_SECONDS, keep_result=0, max_tries=2**31)],
+            "queue_name": QUEUE,
+            "redis_pool": self._pool,
+            "handle_signals": False,
+            "max_jobs": self._settings.slots,
+            "job_timeout": ARQ_TIMEOUT_SECONDS,
+            "keep_result": 0,
+            "poll_delay": self._settings.arq_poll_seconds,
             # Above all slots: tickets that others run stand in the same list until they are done.
-            queue_read_limit=max(100, self._settings.slots * 20),
-            max_tries=2**31,
-            retry_jobs=False,
-            allow_abort_jobs=False,
-            job_serializer=_seal,
-            job_deserializer=_unseal,
-            log_results=False,
-        )
+            "queue_read_limit": max(100, self._settings.slots * 20),
+            "max_tries": 2**31,
+            "retry_jobs": False,
+            "allow_abort_jobs": False,
+            "job_serializer": _seal,
+            "job_deserializer": _unseal,
+            "log_results": False,
+        }
+        worker: ArqWorker
+        if self._settings.stock_arq:
+            worker = ArqWorker(**options)
+        else:
+            worker = TicketWorker(**options, take=self._take_tickets, free_slots=self._free_slots)
         worker.allow_pick_jobs = self._is_picking
         return worker
 
@@ -250,8 +218,7 @@ class Bus:
         async with self._feed.listen(TICKETS_WAIT) as hints:
             while True:
                 await hints.wait()
-                if isinstance(self._worker, TicketWorker):
-                    self._worker.woken.set()
+                self.wake()
 
 
 def _pool(settings: RedisSettings) -> ArqRedis:

@@ -14,7 +14,7 @@ from db.environment import load
 from db.feed import Feed
 from db.ledger import commands as ledger
 from db.ledger.queries import due_sources
-from db.ledger.rules import WORK_IS_DUE, worker_topic
+from db.ledger.rules import worker_topic
 from db.session import Database
 from db.settings import DatabaseSettings, RedisSettings
 from db.telemetry import configure_logging, get_logger
@@ -52,7 +52,7 @@ class WorkerProcess:
         name = settings.name or f"{socket.gethostname()}:{os.getpid()}"
         queues = sorted({each.work.queue for each in kinds.values()} | {"default"})
         self.card = ledger.WorkerCard(id=uuid4(), name=name, queues=queues, kinds=sorted(kinds), slots=settings.slots)
-        self.runner = Runner(database=database, card=self.card, kinds=kinds, settings=settings)
+        self.runner = Runner(database=database, card=self.card, kinds=kinds, settings=settings, on_free=self._on_free)
         self._database = database
         self._feed = feed
         self._settings = settings
@@ -61,11 +61,14 @@ class WorkerProcess:
             redis=redis_settings,
             feed=feed,
             settings=settings,
-            run=self._run_ticket,
+            take=self.runner.take,
+            run=self.runner.run,
             free_slots=lambda: self.runner.free_slots,
         )
         self._dispatching = Dispatching(database=database, carrier=self._bus, settings=settings)
-        self._dispatcher = Dispatcher(database=database, feed=feed, duties=self._duties(), settings=settings)
+        self._dispatcher = Dispatcher(
+            database=database, feed=feed, duties=self._duties(), hinted=self._dispatching, settings=settings
+        )
         self._heartbeat = Heartbeat(
             database=database_settings,
             clock=database.clock,
@@ -80,7 +83,8 @@ class WorkerProcess:
         )
         self._finished_since = 0
         # Half of this worker's share of the tickets: early enough that no slot waits, late enough to dispatch many.
-        self._low_water = max(1, settings.slots * settings.tickets_per_slot // 2)
+        # Each job says so twice: when its handler ends, and when its end is written.
+        self._low_water = max(1, settings.slots * settings.tickets_per_slot)
         self._unknown: frozenset[UUID] = frozenset()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -120,18 +124,14 @@ class WorkerProcess:
         )
         return [Duty(source, work[source.name]) for source in sources]
 
-    async def _run_ticket(self, ticket: ledger.Ticket) -> bool:
-        is_run = await self.runner.run(ticket)
-        if not self.runner.is_claiming and not is_run:
-            async with self._database.transaction() as tx:
-                await ledger.hand_back(tx, tickets=[ticket])
-                tx.hint(WORK_IS_DUE)
-        # Jobs that found no room in the bus are waiting for these slots.
+    def _on_free(self) -> None:
+        """A handler has ended, or the end of its job is written."""
+        self._bus.wake()
+        # Jobs that found no room in the bus, or in their queue's limit, are waiting for this.
         self._finished_since += 1
-        if self._dispatching.is_held_back and self._finished_since >= self._low_water:
+        if self._finished_since >= self._dispatching.asks_again_after(self._low_water):
             self._finished_since = 0
             self._dispatcher.wake()
-        return is_run
 
     async def _listen_for_requests(self) -> None:
         async with self._feed.listen(worker_topic(self.card.id)) as hints:

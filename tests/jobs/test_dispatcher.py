@@ -73,6 +73,10 @@ async def due(database: Database) -> set[str]:
 async def test_each_source_knows_its_due_rows(database: Database) -> None:
     assert await due(database) == set()
     job_id = await ask(database)
+    # No worker is there that could run it.
+    assert await due(database) == set()
+    async with database.transaction() as tx:
+        await ledger.beat(tx, card=WORKER, is_draining=False, now=tx.now)
     assert await due(database) == {"jobs.queued"}
     await execute(database, "INSERT INTO queues (name, paused_at) VALUES ('default', now())")
     assert await due(database) == set()

@@ -194,16 +194,20 @@ async def test_a_paused_queue_waits(database: Database) -> None:
 
 async def test_there_is_room_for_some_tickets_for_each_slot_of_the_workers_that_live(database: Database) -> None:
     async def room() -> int:
+        """How many of 100 jobs that wait would be dispatched now; none is."""
         async with database.transaction() as tx:
-            return await ledger.room(tx, now=tx.now, lease=timedelta(seconds=10), tickets_per_slot=3)
+            found = await ledger.dispatch(tx, lease=timedelta(seconds=10), limit=100, tickets_per_slot=3)
+            await tx.rollback()
+        assert found.is_held_back
+        return len(found.tickets)
 
+    for _ in range(104):
+        await ask(database)
     assert await room() == 0
     async with database.transaction() as tx:
         await ledger.beat(tx, card=WORKER, is_draining=False, now=tx.now)
     assert await room() == 30
-    for _ in range(4):
-        await ask(database)
-    await dispatched(database)
+    await dispatched(database, limit=4)
     assert await room() == 26
     async with database.transaction() as tx:
         await ledger.beat(tx, card=WORKER, is_draining=True, now=tx.now)

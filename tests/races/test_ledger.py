@@ -136,9 +136,7 @@ async def test_of_a_completion_and_a_rescue_one_wins_and_effects_happen_once(dat
 
         async def complete(claim: ledger.Claimed = claim) -> bool:
             async with database.transaction() as tx:
-                ended = await ledger.end_attempts(
-                    tx, endings=[Ending(claim.job_id, claim.fence, COMPLETED)], now=tx.now
-                )
+                ended = await ledger.end_attempts(tx, endings=[Ending(claim.job_id, claim.fence, COMPLETED)])
             return claim.job_id in ended
 
         is_completed, _ = await asyncio.gather(complete(), sweeper.rescue())
@@ -224,7 +222,7 @@ async def test_lines_and_ends_of_many_jobs_at_once_never_wait_for_each_other_for
     async def tell(turn: int) -> None:
         ordered = claims if turn % 2 else list(reversed(claims))
         async with database.transaction() as tx:
-            await ledger.note(tx, lines={(claim.job_id, claim.fence): [_LINE] for claim in ordered}, now=tx.now)
+            await ledger.note(tx, lines={(claim.job_id, claim.fence): [_LINE] for claim in ordered})
 
     await asyncio.gather(*[tell(turn) for turn in range(8)])
     for claim in claims:

@@ -16,6 +16,9 @@ from tests.support.kinds import KINDS, Empty
 WORKER = ledger.WorkerCard(id=uuid4(), name="a worker", queues=("default",), kinds=tuple(KINDS), slots=10)
 
 
+EVER = timedelta(days=36_500)
+
+
 async def ask(
     database: Database,
     work: Work | None = None,
@@ -61,9 +64,11 @@ async def attempts_of(database: Database, job_id: UUID) -> list[tuple[int, str |
 
 
 async def dispatched(database: Database, *, limit: int = 100) -> list[ledger.Ticket]:
-    """Dispatch what is due."""
+    """Dispatch what is due, of queues without limits: for WORKER, where no worker has ever been seen."""
     async with database.transaction() as tx:
-        return await ledger.dispatch(tx, now=tx.now, limit=limit)
+        if not (await tx.execute(text("SELECT EXISTS (SELECT FROM workers)"))).scalar_one():
+            await ledger.beat(tx, card=WORKER, is_draining=False, now=tx.now)
+        return list((await ledger.dispatch(tx, lease=EVER, limit=limit)).tickets)
 
 
 async def claimed(
@@ -73,7 +78,7 @@ async def claimed(
     async with database.transaction() as tx:
         await ledger.beat(tx, card=worker, is_draining=False, now=tx.now)
         found = await ledger.claim(
-            tx, tickets=[ticket], worker_id=worker.id, worker_name=worker.name, kinds=worker.kinds, now=tx.now
+            tx, tickets=[ticket], worker_id=worker.id, worker_name=worker.name, kinds=worker.kinds
         )
     return found[0] if found else None
 

@@ -8,15 +8,17 @@ from db.ledger.commands.asking import (
     enqueue_again,
     request_cancel,
 )
+from db.ledger.commands.dispatching import Dispatched, dispatch, dispatch_limited, hand_back, promote, recall
 from db.ledger.commands.fleet import Answer, WorkerCard, beat, keep_house, retire, standing
 from db.ledger.commands.queues import limit_queue, limits_of, pause_queue, resume_queue
 from db.ledger.commands.running import Claimed, Ending, Line, Ticket, claim, end_attempts, hold, note
-from db.ledger.commands.sweeping import Stranded, deaf, dispatch, hand_back, lost, overdue, promote, recall, room
+from db.ledger.commands.sweeping import Stranded, deaf, lost, overdue
 
 __all__ = [
     "Answer",
     "CancelOutcome",
     "Claimed",
+    "Dispatched",
     "Ending",
     "Enqueued",
     "Line",
@@ -28,6 +30,7 @@ __all__ = [
     "claim",
     "deaf",
     "dispatch",
+    "dispatch_limited",
     "end_attempts",
     "enqueue",
     "enqueue_again",
@@ -45,6 +48,5 @@ __all__ = [
     "request_cancel",
     "resume_queue",
     "retire",
-    "room",
     "standing",
 ]

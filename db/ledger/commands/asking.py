@@ -102,7 +102,7 @@ _CANCEL_WAITING = telling("""
 moved AS (
     UPDATE jobs SET
         state = 'cancelled', fence = fence + 1, last_seq = last_seq + 1, dispatched_at = NULL,
-        finished_at = CAST(:now AS timestamptz), cancel_requested_at = CAST(:now AS timestamptz),
+        finished_at = $now, cancel_requested_at = $now,
         cancel_requested_by = CAST(:actor_id AS uuid), cancel_reason = :reason
     WHERE id = :job_id AND state IN ('scheduled', 'queued', 'dispatched')
     RETURNING id, kind, state, args, subject_type, subject_id, actor_id, error, finished_at,
@@ -113,7 +113,7 @@ moved AS (
 _ASK_RUNNING = telling("""
 moved AS (
     UPDATE jobs SET
-        last_seq = last_seq + 1, cancel_requested_at = CAST(:now AS timestamptz),
+        last_seq = last_seq + 1, cancel_requested_at = $now,
         cancel_requested_by = CAST(:actor_id AS uuid), cancel_reason = :reason
     WHERE id = :job_id AND state = 'running' AND cancel_requested_at IS NULL
     RETURNING id, state, args, error, last_seq, progress, step, done, total, attempt,
@@ -188,9 +188,10 @@ async def request_cancel(
     values = {"job_id": job_id, "actor_id": actor_id, "reason": reason, "now": now}
     ended = None
     if how is Cancelling.AT_ONCE:
-        ended = ended_job((await tx.execute(_CANCEL_WAITING, values)).one())
+        (row,) = await tx.fetch(_CANCEL_WAITING, values)
+        ended = ended_job(row)
     elif how is Cancelling.ASKED:
-        (await tx.execute(_ASK_RUNNING, values)).one()
+        await tx.fetch(_ASK_RUNNING, values)
         tx.hint(worker_topic(found.worker_id))
     tx.hint(job_topic(job_id))
     return CancelOutcome(job_id, how, ended)

@@ -6,16 +6,16 @@ their rows in the order of the ids: two groups that share jobs wait for each oth
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import BigInteger, Text, Uuid, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from db.compiled import Write
 from db.ledger.commands.telling import as_json, ended_job, telling
-from db.ledger.rules import TERMINAL, EndedJob, EventType, JobState, LogLevel, Verdict, job_topic
-from db.session import Tx
+from db.ledger.rules import TERMINAL, EndedJob, EventType, LogLevel, Verdict, job_topic
+from db.session import Tx, Writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +95,23 @@ moved AS (
     UPDATE jobs SET
         state = 'running', fence = fence + 1, attempt = attempt + 1, last_seq = last_seq + 1,
         worker_id = CAST(:worker_id AS uuid), dispatched_at = NULL,
-        started_at = coalesce(started_at, CAST(:now AS timestamptz)),
-        timeout_at = CAST(:now AS timestamptz) + make_interval(secs => timeout_seconds)
+        started_at = coalesce(started_at, $now),
+        timeout_at = $now + make_interval(secs => timeout_seconds)
     FROM held
     WHERE jobs.id = held.id AND state IN ('queued', 'dispatched')
     RETURNING jobs.id, jobs.fence, kind, queue, args, args_version, state, failures, crash_count, max_attempts,
         timeout_seconds, actor_id, subject_type, subject_id, error, last_seq, progress, step, done, total, attempt,
-        extract(epoch FROM CAST(:now AS timestamptz) - scheduled_at) AS waited_seconds,
+        extract(epoch FROM $now - scheduled_at) AS waited_seconds,
         CASE WHEN attempt = 1 THEN 'Started.' ELSE 'Attempt ' || attempt || ' started.' END AS message
+),
+refused AS (
+    UPDATE jobs SET state = 'queued', fence = jobs.fence + 1, dispatched_at = NULL
+    FROM unnest(:ids, :fences) AS ticket (id, fence)
+    WHERE jobs.id = ticket.id AND jobs.fence = ticket.fence AND state = 'dispatched' AND kind <> ALL (:kinds)
 ),
 begun AS (
     INSERT INTO job_attempts (job_id, number, fence, worker_id, worker_name, started_at)
-    SELECT id, attempt, fence, CAST(:worker_id AS uuid), :worker_name, CAST(:now AS timestamptz) FROM moved
+    SELECT id, attempt, fence, CAST(:worker_id AS uuid), :worker_name, $now FROM moved
 )
 """,
     bindparam("ids", type_=ARRAY(Uuid)),
@@ -118,7 +123,8 @@ _HOLD = text("""
 SELECT 1 FROM jobs WHERE id = :job_id AND fence = :fence AND state = 'running' FOR NO KEY UPDATE
 """)
 
-_NOTE = text("""
+_NOTE = Write(
+    """
 WITH line AS (
     SELECT * FROM jsonb_to_recordset(:lines) AS line (
         job_id uuid, fence bigint, place integer, type text, progress smallint, step text, done integer,
@@ -147,13 +153,15 @@ told AS (
     INSERT INTO job_events (
         job_id, seq, at, type, state, progress, step, done, total, attempt, level, message, data
     )
-    SELECT moved.id, moved.before + line.place, CAST(:now AS timestamptz) - make_interval(secs => line.age),
+    SELECT moved.id, moved.before + line.place, $now - make_interval(secs => line.age),
         line.type, moved.state, line.progress, line.step, line.done, line.total, moved.attempt,
         line.level, line.message, nullif(line.data, 'null')
     FROM moved JOIN line ON line.job_id = moved.id
 )
 SELECT id FROM moved
-""").bindparams(as_json("lines"))
+""",
+    as_json("lines"),
+)
 
 _END = telling(
     """
@@ -178,9 +186,9 @@ moved AS (
         interruptions = jobs.interruptions + ending.interruptions,
         scheduled_at = CASE
             WHEN ending.wait_seconds IS NULL THEN jobs.scheduled_at
-            ELSE CAST(:now AS timestamptz) + make_interval(secs => ending.wait_seconds)
+            ELSE $now + make_interval(secs => ending.wait_seconds)
         END,
-        finished_at = CASE WHEN ending.state IN ('scheduled', 'queued') THEN NULL ELSE CAST(:now AS timestamptz) END,
+        finished_at = CASE WHEN ending.state IN ('scheduled', 'queued') THEN NULL ELSE $now END,
         progress = CASE WHEN ending.state = 'completed' THEN 100 ELSE jobs.progress END,
         result = nullif(ending.result, 'null'), error = nullif(ending.job_error, 'null'),
         step = coalesce(ending.step, jobs.step), done = coalesce(ending.done, jobs.done),
@@ -192,7 +200,7 @@ moved AS (
 ),
 closed AS (
     UPDATE job_attempts SET
-        finished_at = CAST(:now AS timestamptz), outcome = ending.outcome,
+        finished_at = $now, outcome = ending.outcome,
         error = nullif(ending.attempt_error, 'null')
     FROM moved JOIN ending ON ending.job_id = moved.id
     WHERE job_attempts.job_id = moved.id AND job_attempts.number = moved.attempt AND job_attempts.outcome IS NULL
@@ -203,10 +211,13 @@ closed AS (
 
 
 async def claim(
-    tx: Tx, *, tickets: Sequence[Ticket], worker_id: UUID, worker_name: str, kinds: Sequence[str], now: datetime
+    writer: Writer, *, tickets: Sequence[Ticket], worker_id: UUID, worker_name: str, kinds: Sequence[str]
 ) -> list[Claimed]:
-    """Take the jobs of these tickets to run them. A ticket that is out of date gives nothing, silently."""
-    rows = await tx.execute(
+    """Take the jobs of these tickets to run them. A ticket that is out of date gives nothing, silently.
+
+    Jobs of other kinds than these are let go: they are queued again, for a worker that knows them.
+    """
+    rows = await writer.fetch(
         _CLAIM,
         {
             "ids": [ticket.job_id for ticket in tickets],
@@ -214,31 +225,30 @@ async def claim(
             "kinds": list(kinds),
             "worker_id": worker_id,
             "worker_name": worker_name,
-            "now": now,
         },
     )
     claimed = [
         Claimed(
-            job_id=row.id,
-            fence=row.fence,
-            kind=row.kind,
-            queue=row.queue,
-            args=row.args,
-            args_version=row.args_version,
-            number=row.attempt,
-            failures=row.failures,
-            crash_count=row.crash_count,
-            max_attempts=row.max_attempts,
-            timeout_seconds=row.timeout_seconds,
-            progress=row.progress,
-            actor_id=row.actor_id,
-            subject_type=row.subject_type,
-            subject_id=row.subject_id,
-            waited_seconds=float(row.waited_seconds),
+            job_id=row["id"],
+            fence=row["fence"],
+            kind=row["kind"],
+            queue=row["queue"],
+            args=row["args"],
+            args_version=row["args_version"],
+            number=row["attempt"],
+            failures=row["failures"],
+            crash_count=row["crash_count"],
+            max_attempts=row["max_attempts"],
+            timeout_seconds=row["timeout_seconds"],
+            progress=row["progress"],
+            actor_id=row["actor_id"],
+            subject_type=row["subject_type"],
+            subject_id=row["subject_id"],
+            waited_seconds=float(row["waited_seconds"]),
         )
         for row in rows
     ]
-    tx.hint(*[job_topic(job.job_id) for job in claimed])
+    writer.hint(*[job_topic(job.job_id) for job in claimed])
     return claimed
 
 
@@ -247,7 +257,7 @@ async def hold(tx: Tx, *, job_id: UUID, fence: int) -> bool:
     return (await tx.execute(_HOLD, {"job_id": job_id, "fence": fence})).scalar() is not None
 
 
-async def note(tx: Tx, *, lines: Mapping[tuple[UUID, int], Sequence[Line]], now: datetime) -> set[UUID]:
+async def note(writer: Writer, *, lines: Mapping[tuple[UUID, int], Sequence[Line]]) -> set[UUID]:
     """Tell what happened in running jobs, given by (job, fence), in the order given. Those that are still held.
 
     Progress goes into the job's row too, and never back.
@@ -272,12 +282,12 @@ async def note(tx: Tx, *, lines: Mapping[tuple[UUID, int], Sequence[Line]], now:
     ]
     if not stored:
         return set()
-    held = set((await tx.execute(_NOTE, {"lines": stored, "now": now})).scalars())
-    tx.hint(*[job_topic(job_id) for job_id in held])
+    held = {row["id"] for row in await writer.fetch(_NOTE, {"lines": stored})}
+    writer.hint(*[job_topic(job_id) for job_id in held])
     return held
 
 
-async def end_attempts(tx: Tx, *, endings: Sequence[Ending], now: datetime) -> dict[UUID, EndedJob | None]:
+async def end_attempts(writer: Writer, *, endings: Sequence[Ending]) -> dict[UUID, EndedJob | None]:
     """Write the ends of attempts: the jobs that were still held, each with what it became where it has ended.
 
     A job that is missing from the answer was not ours any more, or was to go on and has been asked to stop meanwhile.
@@ -303,6 +313,6 @@ async def end_attempts(tx: Tx, *, endings: Sequence[Ending], now: datetime) -> d
         }
         for ending in endings
     ]
-    rows = (await tx.execute(_END, {"endings": stored, "now": now})).all()
-    tx.hint(*[job_topic(row.id) for row in rows])
-    return {row.id: ended_job(row) if JobState(row.state) in TERMINAL else None for row in rows}
+    rows = await writer.fetch(_END, {"endings": stored})
+    writer.hint(*[job_topic(row["id"]) for row in rows])
+    return {row["id"]: ended_job(row) if row["state"] in TERMINAL else None for row in rows}

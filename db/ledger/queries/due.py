@@ -3,16 +3,15 @@
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Select, literal_column, select, text
+from sqlalchemy import Select, func, literal_column, select, text
 
 from db.base import table_of
 from db.clock import sql_now
 from db.leases import DueSource
-from db.ledger.models import Job, Queue, Worker
+from db.ledger.models import Job, Worker
 
 _JOB = table_of(Job)
 _WORKER = table_of(Worker)
-_QUEUE = table_of(Queue)
 
 
 def due_sources(*, unclaimed: timedelta, lease: timedelta, abandon: timedelta) -> list[DueSource]:
@@ -20,9 +19,6 @@ def due_sources(*, unclaimed: timedelta, lease: timedelta, abandon: timedelta) -
 
     The states are written out in the text: with parameters, Postgres would not see that a partial index answers.
     """
-    is_paused = (
-        select(literal_column("1")).where(_QUEUE.c.name == _JOB.c.queue, _QUEUE.c.paused_at.is_not(None)).exists()
-    )
     is_seen: Select[Any] = select(literal_column("1")).where(
         _WORKER.c.id == _JOB.c.worker_id, _WORKER.c.seen_at > sql_now() - lease
     )
@@ -37,5 +33,5 @@ def due_sources(*, unclaimed: timedelta, lease: timedelta, abandon: timedelta) -
             one.where(text("jobs.state = 'dispatched'"), _JOB.c.dispatched_at <= sql_now() - unclaimed),
         ),
         DueSource("jobs.scheduled", one.where(text("jobs.state = 'scheduled'"), _JOB.c.scheduled_at <= sql_now())),
-        DueSource("jobs.queued", one.where(text("jobs.state = 'queued'"), ~is_paused)),
+        DueSource("jobs.queued", select(literal_column("1")).select_from(func.open_lanes(sql_now() - lease))),
     ]

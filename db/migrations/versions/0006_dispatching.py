@@ -1,4 +1,4 @@
-"""Dispatching: what the dispatcher needs to honour limits."""
+"""Dispatching by lanes, so that what cannot run now costs nothing: paused and limited queues, unknown kinds."""
 
 from alembic import op
 
@@ -9,6 +9,40 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.execute("DROP INDEX ix_jobs_due")
+    op.execute(
+        "CREATE INDEX ix_jobs_waiting ON jobs (queue, kind, priority, scheduled_at, id) WHERE state IN ('queued')"
+    )
+    op.execute("""
+        CREATE INDEX ix_jobs_waiting_by_key ON jobs (queue, concurrency_key, priority, scheduled_at, id)
+        WHERE state IN ('queued') AND concurrency_key IS NOT NULL
+    """)
+    # A lane is a queue and a kind with jobs that wait. They are few, and found by jumping from one to the next in the
+    # index. Open are those of queues that are not paused and of kinds that some worker knows.
+    op.execute("""
+        CREATE FUNCTION open_lanes(alive_since timestamptz)
+        RETURNS TABLE (queue text, kind text, is_limited boolean) LANGUAGE sql STABLE AS $$
+            WITH RECURSIVE lane AS (
+                (
+                    SELECT jobs.queue, jobs.kind FROM jobs WHERE state = 'queued'
+                    ORDER BY jobs.queue, jobs.kind LIMIT 1
+                )
+                UNION ALL
+                SELECT another.queue, another.kind FROM lane CROSS JOIN LATERAL (
+                    SELECT jobs.queue, jobs.kind FROM jobs
+                    WHERE state = 'queued' AND (jobs.queue, jobs.kind) > (lane.queue, lane.kind)
+                    ORDER BY jobs.queue, jobs.kind LIMIT 1
+                ) AS another
+            )
+            SELECT lane.queue, lane.kind,
+                coalesce(queues.max_running IS NOT NULL OR queues.max_running_per_key IS NOT NULL, false)
+            FROM lane LEFT JOIN queues ON queues.name = lane.queue
+            WHERE queues.paused_at IS NULL AND EXISTS (
+                SELECT FROM workers WHERE workers.seen_at > alive_since AND NOT is_draining
+                    AND lane.kind = ANY (workers.kinds)
+            )
+        $$
+    """)
     _lists()
 
 
@@ -23,3 +57,7 @@ def _lists() -> None:
 
 def downgrade() -> None:
     op.execute("DROP INDEX ix_jobs_ended_kind, ix_jobs_failed, ix_jobs_quarantined, ix_jobs_cancelled")
+    op.execute("DROP FUNCTION open_lanes")
+    op.execute("DROP INDEX ix_jobs_waiting_by_key")
+    op.execute("DROP INDEX ix_jobs_waiting")
+    op.execute("CREATE INDEX ix_jobs_due ON jobs (priority, scheduled_at, id) WHERE state IN ('queued')")

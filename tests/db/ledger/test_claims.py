@@ -1,6 +1,7 @@
 """A claim is a compare-and-set on the fence: one worker gets the job, and every other ticket is worth nothing."""
 
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 
@@ -9,7 +10,7 @@ from db.ledger.commands import Ending, Ticket
 from db.ledger.rules import JobState, decide_release
 from db.session import Database
 from jobs.attempt import COMPLETED
-from tests.support.kinds import KINDS, Empty
+from tests.support.kinds import KINDS, Empty, Waits
 from tests.support.ledger import (
     WORKER,
     ask,
@@ -69,14 +70,38 @@ async def test_a_job_that_was_cancelled_before_it_began_never_runs(database: Dat
     assert await attempts_of(database, job_id) == []
 
 
-async def test_a_worker_claims_only_the_kinds_that_it_knows(database: Database) -> None:
-    await ask(database)
+async def test_a_worker_lets_a_kind_go_that_it_does_not_know_and_it_costs_no_attempt(database: Database) -> None:
+    job_id = await ask(database)
     (ticket,) = await dispatched(database)
     other = ledger.WorkerCard(
         WORKER.id, WORKER.name, WORKER.queues, [kind for kind in KINDS if kind != "test.empty"], 1
     )
     assert await claimed(database, ticket, worker=other) is None
-    assert await claimed(database, ticket) is not None
+    row = await row_of(database, job_id)
+    assert (row["state"], row["fence"], row["attempt"], row["last_seq"]) == ("queued", ticket.fence + 1, 0, 1)
+    assert await claimed(database, ticket) is None
+    knowing = ledger.WorkerCard(uuid4(), WORKER.name, WORKER.queues, WORKER.kinds, 1)
+    await claimed(database, ledger.Ticket(job_id, 99), worker=knowing)
+    (again,) = await dispatched(database)
+    assert await claimed(database, again) is not None
+
+
+async def test_a_kind_that_no_live_worker_knows_waits_and_keeps_nobody_from_their_turn(database: Database) -> None:
+    unknown = await ask(database, Empty())
+    known = await ask(database, Waits())
+    await claimed(
+        database,
+        ledger.Ticket(unknown, 99),
+        worker=ledger.WorkerCard(WORKER.id, WORKER.name, WORKER.queues, ["test.waits"], 1),
+    )
+    assert [ticket.job_id for ticket in await dispatched(database)] == [known]
+    assert (await row_of(database, unknown))["state"] == "queued"
+    await claimed(
+        database,
+        ledger.Ticket(unknown, 99),
+        worker=ledger.WorkerCard(uuid4(), WORKER.name, WORKER.queues, ["test.empty"], 1),
+    )
+    assert [ticket.job_id for ticket in await dispatched(database)] == [unknown]
 
 
 async def test_many_claims_are_one_statement_and_each_gets_its_own(database: Database) -> None:
@@ -85,7 +110,7 @@ async def test_many_claims_are_one_statement_and_each_gets_its_own(database: Dat
     stale = [Ticket(tickets[0].job_id, 9)]
     async with database.transaction() as tx:
         found = await ledger.claim(
-            tx, tickets=[*tickets, *stale], worker_id=WORKER.id, worker_name="w", kinds=WORKER.kinds, now=tx.now
+            tx, tickets=[*tickets, *stale], worker_id=WORKER.id, worker_name="w", kinds=WORKER.kinds
         )
     assert {each.job_id for each in found} == ids
     assert {each.fence for each in found} == {1}
@@ -96,7 +121,7 @@ async def test_a_second_attempt_has_its_own_number_and_keeps_the_first_start(dat
     started_at = (await row_of(database, first.job_id))["started_at"]
     async with database.transaction() as tx:
         await ledger.end_attempts(
-            tx, endings=[Ending(first.job_id, first.fence, decide_release(is_cancel_requested=False))], now=tx.now
+            tx, endings=[Ending(first.job_id, first.fence, decide_release(is_cancel_requested=False))]
         )
     later(database, minutes=1)
     (ticket,) = await dispatched(database)
@@ -111,7 +136,7 @@ async def test_the_end_of_an_attempt_that_is_not_ours_any_more_is_not_written(da
     claim = await running(database)
     before = await snapshot(database)
     async with database.transaction() as tx:
-        written = await ledger.end_attempts(tx, endings=[Ending(claim.job_id, claim.fence - 1, COMPLETED)], now=tx.now)
+        written = await ledger.end_attempts(tx, endings=[Ending(claim.job_id, claim.fence - 1, COMPLETED)])
     assert written == {}
     assert await snapshot(database) == before
 
@@ -129,7 +154,7 @@ async def test_a_worker_is_told_what_became_of_its_jobs(database: Database) -> N
     kept, lost, asked, unnamed = [await running(database) for _ in range(4)]
     async with database.transaction() as tx:
         await ledger.end_attempts(
-            tx, endings=[Ending(lost.job_id, lost.fence, decide_release(is_cancel_requested=False))], now=tx.now
+            tx, endings=[Ending(lost.job_id, lost.fence, decide_release(is_cancel_requested=False))]
         )
         await ledger.request_cancel(tx, job_id=asked.job_id, actor_id=None, reason="Not needed.", now=tx.now)
         answer = await ledger.standing(

@@ -18,7 +18,7 @@ def line(message: str, percent: int = 0) -> Line:
 
 async def note(database: Database, claim: ledger.Claimed, *lines: Line) -> bool:
     async with database.transaction() as tx:
-        held = await ledger.note(tx, lines={(claim.job_id, claim.fence): list(lines)}, now=tx.now)
+        held = await ledger.note(tx, lines={(claim.job_id, claim.fence): list(lines)})
     return claim.job_id in held
 
 
@@ -27,7 +27,7 @@ async def test_lines_get_numbers_without_gap_and_keep_the_facts_of_their_moment(
     assert await note(database, claim, progress(10, done=1, step="a"), line("x", 10), progress(20, done=2, step="b"))
     assert await note(database, claim, line("y", 20))
     async with database.transaction() as tx:
-        await ledger.end_attempts(tx, endings=[Ending(claim.job_id, claim.fence, COMPLETED)], now=tx.now)
+        await ledger.end_attempts(tx, endings=[Ending(claim.job_id, claim.fence, COMPLETED)])
     assert await story_of(database, claim.job_id) == [
         ("STATUS", "queued", 0),
         ("STATUS", "running", 0),
@@ -68,7 +68,6 @@ async def test_an_older_fence_tells_nothing(database: Database) -> None:
         held = await ledger.note(
             tx,
             lines={(claim.job_id, claim.fence - 1): [line("x")], (other.job_id, other.fence + 1): [line("y")]},
-            now=tx.now,
         )
     assert held == set()
     assert await snapshot(database) == before
@@ -81,7 +80,6 @@ async def test_the_lines_of_many_jobs_are_one_statement_and_a_lost_one_spares_th
         held = await ledger.note(
             tx,
             lines={(each.job_id, each.fence - int(each is lost)): [line("x"), progress(10)] for each in claims},
-            now=tx.now,
         )
     assert held == {claims[0].job_id, claims[2].job_id}
     assert [len(await story_of(database, each.job_id)) for each in claims] == [4, 2, 4]
@@ -90,7 +88,7 @@ async def test_the_lines_of_many_jobs_are_one_statement_and_a_lost_one_spares_th
 async def test_a_line_says_when_it_happened_not_when_it_was_written(database: Database) -> None:
     claim = await running(database)
     async with database.transaction() as tx:
-        await ledger.note(tx, lines={(claim.job_id, claim.fence): [progress(1, age=30.0)]}, now=tx.now)
+        await ledger.note(tx, lines={(claim.job_id, claim.fence): [progress(1, age=30.0)]})
     at = (await events_of(database, claim.job_id))[-1]["at"]
     assert (tx.now - at).total_seconds() == 30.0
 
@@ -100,7 +98,7 @@ async def test_the_last_facts_go_into_the_last_event(database: Database) -> None
     await note(database, claim, progress(40, done=4, step="Writing"))
     async with database.transaction() as tx:
         ending = Ending(claim.job_id, claim.fence, COMPLETED, result={"n": 1}, step="Going live", done=10, total=10)
-        await ledger.end_attempts(tx, endings=[ending], now=tx.now)
+        await ledger.end_attempts(tx, endings=[ending])
     last = (await events_of(database, claim.job_id))[-1]
     assert (last["progress"], last["step"], last["done"], last["total"]) == (100, "Going live", 10, 10)
     assert (await row_of(database, claim.job_id))["result"] == {"n": 1}

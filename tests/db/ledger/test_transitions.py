@@ -31,9 +31,7 @@ Verb = Callable[[Tx, UUID], Awaitable[object]]
 
 
 async def _claim(tx: Tx, job_id: UUID) -> None:
-    await ledger.claim(
-        tx, tickets=[Ticket(job_id, 0)], worker_id=WORKER.id, worker_name="w", kinds=WORKER.kinds, now=tx.now
-    )
+    await ledger.claim(tx, tickets=[Ticket(job_id, 0)], worker_id=WORKER.id, worker_name="w", kinds=WORKER.kinds)
 
 
 async def _cancel(tx: Tx, job_id: UUID) -> None:
@@ -45,7 +43,8 @@ async def _promote(tx: Tx, _: UUID) -> None:
 
 
 async def _dispatch(tx: Tx, _: UUID) -> None:
-    await ledger.dispatch(tx, now=tx.now, limit=10)
+    await ledger.beat(tx, card=WORKER, is_draining=False, now=tx.now)
+    await ledger.dispatch(tx, lease=timedelta(days=1), limit=10)
 
 
 async def _recall(tx: Tx, _: UUID) -> None:
@@ -58,7 +57,7 @@ async def _hand_back(tx: Tx, job_id: UUID) -> None:
 
 def _end(verdict: Verdict) -> Verb:
     async def end(tx: Tx, job_id: UUID) -> None:
-        await ledger.end_attempts(tx, endings=[Ending(job_id, 0, verdict)], now=tx.now)
+        await ledger.end_attempts(tx, endings=[Ending(job_id, 0, verdict)])
 
     return end
 

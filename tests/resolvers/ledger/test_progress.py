@@ -40,12 +40,12 @@ async def tell(database: Database, claim: Claimed, *percents: int, log: str | No
     if log is not None:
         lines.append(Line(EventType.LOG, 0, None, None, None, LogLevel.INFO, log, {"n": 1}))
     async with database.transaction() as tx:
-        await ledger.note(tx, lines={(claim.job_id, claim.fence): lines}, now=tx.now)
+        await ledger.note(tx, lines={(claim.job_id, claim.fence): lines})
 
 
 async def complete(database: Database, claim: Claimed) -> None:
     async with database.transaction() as tx:
-        await ledger.end_attempts(tx, endings=[Ending(claim.job_id, claim.fence, COMPLETED)], now=tx.now)
+        await ledger.end_attempts(tx, endings=[Ending(claim.job_id, claim.fence, COMPLETED)])
 
 
 def short(events: list[Any]) -> list[tuple[int, str, str, int]]:
@@ -202,7 +202,7 @@ async def test_a_request_to_cancel_is_an_event_and_so_is_the_end(database: Datab
         asked = await events.next()
         async with database.transaction() as tx:
             verdict = decide_crash(crash_count=0, is_cancel_requested=True)
-            await ledger.end_attempts(tx, endings=[Ending(claim.job_id, claim.fence, verdict)], now=tx.now)
+            await ledger.end_attempts(tx, endings=[Ending(claim.job_id, claim.fence, verdict)])
         (end,) = await events.rest()
     assert (asked["type"], asked["status"], asked["message"]) == ("STATUS", "RUNNING", "It is asked to stop: Enough.")
     assert (end["type"], end["status"]) == ("STATUS", "CANCELLED")

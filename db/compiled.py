@@ -1,0 +1,58 @@
+"""Statements in the driver's own form, for the two places that go around SQLAlchemy's execution.
+
+Reads (`db/reading/`) are compiled once for each shape. A `Write` is one statement that can be executed either inside a
+transaction or alone: alone it is a transaction of its own and costs one round trip where a transaction costs four.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import BindParameter, Executable, Interval, bindparam, text
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.sql.elements import ClauseElement
+from sqlalchemy.types import TypeEngine
+
+from db.clock import SHIFT
+
+DIALECT = PGDialect_asyncpg()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves its constructor untyped
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A statement's text and the names of its parameters in their order."""
+
+    sql: str
+    names: tuple[str, ...]
+    constants: Mapping[str, Any]
+
+    def arguments(self, values: Mapping[str, Any]) -> list[Any]:
+        """The values in the statement's order."""
+        constants = self.constants
+        return [values[name] if name in values else constants[name] for name in self.names]
+
+
+def compile_statement(statement: ClauseElement) -> Compiled:
+    """The text in the driver's form. Raises nothing that a test of the shape would not have shown."""
+    made = statement.compile(dialect=DIALECT)
+    names: tuple[str, ...] = tuple(getattr(made, "positiontup", None) or ())
+    given: Mapping[str, Any] = made.construct_params(_check=False) or {}  # type: ignore[call-arg]  # SQLCompiler's own
+    constants = {name: value for name, value in given.items() if value is not None}
+    return Compiled(str(made), names, constants)
+
+
+class Write:
+    """A statement that writes, with `$now` for the time.
+
+    In a transaction that is the transaction's `now`; alone it is the time at which the statement began. `returning`
+    gives the types of columns that SQLAlchemy does not read by itself, such as JSONB.
+    """
+
+    def __init__(
+        self, template: str, *parameters: BindParameter[Any], returning: Mapping[str, TypeEngine[Any]] | None = None
+    ) -> None:
+        inside = text(template.replace("$now", "CAST(:now AS timestamptz)")).bindparams(*parameters)
+        self.inside: Executable = inside.columns(**returning) if returning else inside
+        alone = text(template.replace("$now", f"(statement_timestamp() + CAST(:{SHIFT} AS interval))"))
+        shift = [bindparam(SHIFT, type_=Interval())] if "$now" in template else []
+        self.alone = compile_statement(alone.bindparams(*parameters, *shift))

@@ -1,0 +1,222 @@
+"""How waiting jobs become tickets: no more than the fleet can soon use, by priority and age, within every limit."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import BigInteger, Integer, Interval, Text, Uuid, bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from db.compiled import Write
+from db.ledger.commands.running import Ticket
+from db.session import Row, Tx, Writer
+
+_PROMOTE = text("""
+WITH due AS (
+    SELECT id FROM jobs
+    WHERE state = 'scheduled' AND scheduled_at <= CAST(:now AS timestamptz)
+    ORDER BY scheduled_at LIMIT :limit
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE jobs SET state = 'queued' FROM due WHERE jobs.id = due.id AND state = 'scheduled'
+RETURNING jobs.id
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatched:
+    """The tickets of one round, the first first, to be pushed once it has committed; and what it has left."""
+
+    tickets: Sequence[Ticket]
+    # There was room for no more: whoever finishes some work asks again.
+    is_held_back: bool
+    # Queues with limits have jobs that wait: see `dispatch_limited`.
+    has_limited: bool
+
+
+# How many tickets may be under way: some for each slot of the fleet, less those that wait to be picked up.
+_ROOM = """
+room AS MATERIALIZED (
+    SELECT CASE WHEN CAST(:tickets_per_slot AS integer) IS NULL THEN CAST(:limit AS integer)
+    ELSE greatest(0, least(CAST(:limit AS integer),
+        (
+            SELECT coalesce(sum(slots), 0) FROM workers
+            WHERE NOT is_draining AND seen_at > $now - CAST(:lease AS interval)
+        ) * CAST(:tickets_per_slot AS integer)
+        - (SELECT count(*) FROM jobs WHERE state = 'dispatched')
+    )) END AS free
+)"""
+
+# The lock comes last, so that nothing is locked and then left. There is always a row: one without a ticket at least.
+_MARK = """
+due AS (
+    SELECT jobs.id FROM jobs JOIN next ON next.id = jobs.id WHERE state = 'queued'
+    FOR NO KEY UPDATE OF jobs SKIP LOCKED
+),
+moved AS (
+    UPDATE jobs SET state = 'dispatched', dispatched_at = $now
+    FROM due WHERE jobs.id = due.id AND state = 'queued'
+    RETURNING jobs.id, fence, priority, scheduled_at
+)
+SELECT room.free, EXISTS (SELECT FROM lane WHERE is_limited) AS has_limited, moved.*
+FROM room LEFT JOIN moved ON true
+ORDER BY priority, scheduled_at, id
+"""
+_BOUNDS = (
+    bindparam("lease", type_=Interval()),
+    bindparam("limit", type_=Integer()),
+    bindparam("tickets_per_slot", type_=Integer()),
+)
+
+# The first of every lane, then the first of those.
+_DISPATCH = Write(
+    """
+WITH $room,
+lane AS MATERIALIZED (SELECT * FROM open_lanes($now - CAST(:lease AS interval))),
+next AS (
+    SELECT job.id FROM lane CROSS JOIN LATERAL (
+        SELECT id, priority, scheduled_at FROM jobs
+        WHERE state = 'queued' AND queue = lane.queue AND kind = lane.kind
+        ORDER BY priority, scheduled_at, id LIMIT (SELECT free FROM room)
+    ) AS job
+    WHERE NOT lane.is_limited
+    ORDER BY job.priority, job.scheduled_at, job.id LIMIT (SELECT free FROM room)
+),
+$mark""".replace("$room", _ROOM).replace("$mark", _MARK),
+    *_BOUNDS,
+)
+
+# Whoever counts what a queue has under way holds its row, so that two dispatchers never fill the same gap.
+_LIMITED = text("""
+SELECT name FROM queues
+WHERE paused_at IS NULL AND (max_running IS NOT NULL OR max_running_per_key IS NOT NULL)
+    AND EXISTS (SELECT FROM jobs WHERE state = 'queued' AND queue = queues.name)
+ORDER BY name
+FOR NO KEY UPDATE SKIP LOCKED
+""")
+
+# A key's jobs are looked for key by key, so that a busy key with many waiting jobs never keeps the others from theirs.
+_DISPATCH_LIMITED = Write(
+    """
+WITH RECURSIVE $room,
+mine AS (SELECT * FROM queues WHERE name = ANY (:names)),
+lane AS MATERIALIZED (
+    SELECT lane.* FROM open_lanes($now - CAST(:lease AS interval)) AS lane JOIN mine ON mine.name = lane.queue
+),
+keys AS (
+    (
+        SELECT queue, concurrency_key FROM jobs
+        WHERE state = 'queued' AND concurrency_key IS NOT NULL
+            AND queue IN (SELECT name FROM mine WHERE max_running_per_key IS NOT NULL)
+        ORDER BY queue, concurrency_key LIMIT 1
+    )
+    UNION ALL
+    SELECT another.queue, another.concurrency_key FROM keys CROSS JOIN LATERAL (
+        SELECT queue, concurrency_key FROM jobs
+        WHERE state = 'queued' AND concurrency_key IS NOT NULL
+            AND queue IN (SELECT name FROM mine WHERE max_running_per_key IS NOT NULL)
+            AND (queue, concurrency_key) > (keys.queue, keys.concurrency_key)
+        ORDER BY queue, concurrency_key LIMIT 1
+    ) AS another
+),
+busy AS MATERIALIZED (
+    SELECT queue, concurrency_key FROM jobs WHERE state IN ('dispatched', 'running') AND queue = ANY (:names)
+),
+of_key AS (
+    SELECT job.* FROM (SELECT * FROM keys LIMIT 10000) AS keys JOIN mine ON mine.name = keys.queue
+    CROSS JOIN LATERAL (
+        SELECT jobs.id, jobs.queue, jobs.priority, jobs.scheduled_at FROM jobs
+        JOIN lane ON lane.queue = jobs.queue AND lane.kind = jobs.kind
+        WHERE state = 'queued' AND jobs.queue = keys.queue AND concurrency_key = keys.concurrency_key
+        ORDER BY priority, scheduled_at, id
+        LIMIT greatest(0, mine.max_running_per_key - (
+            SELECT count(*) FROM busy WHERE busy.queue = keys.queue AND busy.concurrency_key = keys.concurrency_key
+        ))
+    ) AS job
+),
+of_none AS (
+    SELECT job.id, job.queue, job.priority, job.scheduled_at FROM lane JOIN mine ON mine.name = lane.queue
+    CROSS JOIN LATERAL (
+        SELECT id, queue, priority, scheduled_at, concurrency_key FROM jobs
+        WHERE state = 'queued' AND queue = lane.queue AND kind = lane.kind
+        ORDER BY priority, scheduled_at, id LIMIT (SELECT free FROM room)
+    ) AS job
+    WHERE mine.max_running_per_key IS NULL OR job.concurrency_key IS NULL
+),
+ranked AS (
+    SELECT *, row_number() OVER (PARTITION BY queue ORDER BY priority, scheduled_at, id) AS place
+    FROM (SELECT * FROM of_key UNION ALL SELECT * FROM of_none) AS candidate
+),
+next AS (
+    SELECT ranked.id FROM ranked JOIN mine ON mine.name = ranked.queue
+    WHERE mine.max_running IS NULL
+        OR ranked.place <= mine.max_running - (SELECT count(*) FROM busy WHERE busy.queue = ranked.queue)
+    ORDER BY priority, scheduled_at, ranked.id LIMIT (SELECT free FROM room)
+),
+$mark""".replace("$room", _ROOM).replace("$mark", _MARK),
+    bindparam("names", type_=ARRAY(Text)),
+    *_BOUNDS,
+)
+
+_RECALL = text("""
+WITH stale AS (
+    SELECT id FROM jobs
+    WHERE state = 'dispatched' AND dispatched_at <= CAST(:before AS timestamptz)
+    ORDER BY dispatched_at LIMIT :limit
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE jobs SET state = 'queued', fence = fence + 1, dispatched_at = NULL
+FROM stale WHERE jobs.id = stale.id AND state = 'dispatched'
+RETURNING jobs.id
+""")
+
+_HAND_BACK = text("""
+UPDATE jobs SET state = 'queued', fence = jobs.fence + 1, dispatched_at = NULL
+FROM unnest(:ids, :fences) AS ticket (id, fence)
+WHERE jobs.id = ticket.id AND jobs.fence = ticket.fence AND state = 'dispatched'
+""").bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("fences", type_=ARRAY(BigInteger)))
+
+
+async def promote(tx: Tx, *, now: datetime, limit: int) -> int:
+    """Queue the scheduled jobs whose time has come. How many."""
+    return len((await tx.execute(_PROMOTE, {"now": now, "limit": limit})).all())
+
+
+async def dispatch(writer: Writer, *, lease: timedelta, limit: int, tickets_per_slot: int | None = None) -> Dispatched:
+    """Mark the next due jobs as dispatched: at most `limit`, and with `tickets_per_slot` what the fleet has room for.
+
+    Left out are paused queues, queues with limits (`dispatch_limited`), and kinds that no worker knows that was seen
+    within a lease.
+    """
+    values = {"lease": lease, "limit": limit, "tickets_per_slot": tickets_per_slot}
+    return _dispatched(await writer.fetch(_DISPATCH, values))
+
+
+async def dispatch_limited(tx: Tx, *, lease: timedelta, limit: int, tickets_per_slot: int | None = None) -> Dispatched:
+    """The same for the queues that have limits: of a queue, and of each concurrency key, only so many are under way.
+
+    A queue that another dispatcher looks after at this moment is left to it.
+    """
+    names = (await tx.execute(_LIMITED)).scalars().all()
+    if not names:
+        return Dispatched((), is_held_back=False, has_limited=False)
+    # A statement of its own, so that it sees what those have committed whom the lock has kept us waiting for.
+    values = {"names": names, "lease": lease, "limit": limit, "tickets_per_slot": tickets_per_slot}
+    return _dispatched(await tx.fetch(_DISPATCH_LIMITED, values))
+
+
+async def recall(tx: Tx, *, now: datetime, unclaimed: timedelta, limit: int) -> int:
+    """Queue again what was dispatched so long ago and never claimed, under a new fence. How many."""
+    values = {"before": now - unclaimed, "limit": limit}
+    return len((await tx.execute(_RECALL, values)).all())
+
+
+async def hand_back(tx: Tx, *, tickets: Sequence[Ticket]) -> None:
+    """Queue again what was dispatched by these tickets and will not be claimed with them."""
+    ordered = sorted(tickets, key=lambda ticket: ticket.job_id)
+    await tx.execute(_HAND_BACK, {"ids": [each.job_id for each in ordered], "fences": [each.fence for each in ordered]})
+
+
+def _dispatched(rows: Sequence[Row]) -> Dispatched:
+    tickets = [Ticket(row["id"], row["fence"]) for row in rows if row["id"] is not None]
+    return Dispatched(tickets, is_held_back=len(tickets) >= rows[0]["free"], has_limited=rows[0]["has_limited"])
