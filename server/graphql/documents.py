@@ -31,9 +31,9 @@ RULES: tuple[type[ASTValidationRule], ...] = (*specified_rules, MaybeNullValidat
 MOST_TOLD = 2**53 - 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Document:
-    """A document that may be run."""
+    """A document that may be run. Two of them are equal where they are the same object."""
 
     node: DocumentNode
     measure: DocumentMeasure

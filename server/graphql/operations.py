@@ -19,6 +19,7 @@ from db.telemetry import get_logger
 from resolvers.context import Context
 from resolvers.errors import present
 from server.graphql.documents import MOST_TOLD, Document, Documents, hold
+from server.graphql.events import Event, answer_key
 from server.graphql.measure import OperationMeasure, longest_list
 from server.graphql.params import Params
 from server.graphql.trusted import TrustedDocuments
@@ -66,14 +67,6 @@ class Outcome:
         """What came of it, in a word: "ok", or the code of the first error."""
         errors = self.body.get("errors")
         return str(errors[0]["extensions"]["code"]) if errors else "ok"
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One event of a stream, and its cursor where it has one."""
-
-    body: dict[str, Any]
-    seq: int | None = None
 
 
 class Operations:
@@ -130,11 +123,18 @@ class Operations:
         if isinstance(stream, ExecutionResult):
             raise Rejected(self._shown(stream.errors or [], context))
         source = aiter(stream)
+        key = answer_key(operation.document, operation.measure.node, operation.params.variables, operation.cost)
         try:
             while True:
                 try:
                     payload = await anext(source)
-                    event = await self._event(executor, payload, operation, context)
+                    answers = getattr(payload, "answers", None)
+                    event = None if answers is None else answers.get(key)
+                    if event is None:
+                        event = await self._event(executor, payload, operation, context)
+                        # Errors carry the id of the request that they happened in.
+                        if answers is not None and "errors" not in event.body and not context.extensions:
+                            answers[key] = event
                 except StopAsyncIteration:
                     return
                 except Exception as error:  # noqa: BLE001 - present() masks and logs what it does not know
@@ -155,8 +155,13 @@ class Operations:
             if not timer.expired():
                 raise
             return Event(self._timeout_body(operation))
-        seq = getattr(payload, "seq", None)
+        seq = getattr(payload, "seq", None) if self._is_resumable(operation) else None
         return Event(self._body(result, operation, context), seq if isinstance(seq, int) else None)
+
+    def _is_resumable(self, operation: Operation) -> bool:
+        """Whether the number of an event is a cursor: only where the stream can be asked for what comes after it."""
+        root: Any = self.schema.subscription_type
+        return root is not None and any("after" in root.fields[name].args for name in operation.measure.root_fields)
 
     def _build(self, operation: Operation, context: Context) -> list[GraphQLError] | Running:
         params = operation.params

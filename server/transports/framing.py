@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from server.graphql.operations import Event
+from server.graphql.events import Event
 from server.transports.negotiation import Media
 
 
@@ -55,8 +55,11 @@ class ServerSentEvents:
 
     def event(self, event: Event) -> bytes:
         """One `next`."""
-        cursor = b"" if event.seq is None else b"id: %d\n" % event.seq
-        return cursor + b"event: next\ndata: " + orjson.dumps(event.body) + b"\n\n"
+        return event.framed(self.name, self._frame)
+
+    @staticmethod
+    def _frame(event: Event) -> bytes:
+        return _cursor(event) + b"event: next\ndata: " + event.json + b"\n\n"
 
     def failure(self, errors: list[dict[str, Any]]) -> bytes:
         """The errors as a `next`, which is how the protocol tells them."""
@@ -79,7 +82,11 @@ class MultipartParts:
 
     def event(self, event: Event) -> bytes:
         """One part."""
-        return b"content-type: application/json\r\n\r\n" + orjson.dumps({"payload": event.body}) + b"\r\n--graphql\r\n"
+        return event.framed(self.name, self._frame)
+
+    @staticmethod
+    def _frame(event: Event) -> bytes:
+        return b'content-type: application/json\r\n\r\n{"payload":' + event.json + b"}\r\n--graphql\r\n"
 
     def failure(self, errors: list[dict[str, Any]]) -> bytes:
         """The errors as an answer of the operation: those of the transport would lose their codes."""
@@ -99,16 +106,22 @@ class JobEvents:
 
     def event(self, event: Event) -> bytes:
         """One event of the stream."""
+        return event.framed(self.name, self._frame)
+
+    def _frame(self, event: Event) -> bytes:
         facts = (event.body.get("data") or {}).get(self.field)
         if facts is None:
             return self.failure(event.body.get("errors", []))
-        cursor = b"" if event.seq is None else b"id: %d\n" % event.seq
         name = str(facts["type"]).lower().encode()
-        return cursor + b"event: " + name + b"\ndata: " + orjson.dumps(facts) + b"\n\n"
+        return _cursor(event) + b"event: " + name + b"\ndata: " + orjson.dumps(facts) + b"\n\n"
 
     def failure(self, errors: list[dict[str, Any]]) -> bytes:
         """The errors."""
         return b"event: failure\ndata: " + orjson.dumps(errors) + b"\n\n"
+
+
+def _cursor(event: Event) -> bytes:
+    return b"" if event.seq is None else b"id: %d\n" % event.seq
 
 
 def framing_of(media: Media) -> Framing:

@@ -80,6 +80,11 @@ def next_(id_: str, body: dict[str, Any]) -> str:
     return orjson.dumps({"id": id_, "type": "next", "payload": body}).decode()
 
 
+def opening_of(id_: str) -> str:
+    """How every event of an operation begins: an event is encoded once, for whichever operations it goes to."""
+    return orjson.dumps({"id": id_, "type": "next", "payload": None}).decode().removesuffix("null}")
+
+
 def error(id_: str, errors: list[dict[str, Any]]) -> str:
     """An operation that cannot start or go on. It is over."""
     return orjson.dumps({"id": id_, "type": "error", "payload": errors}).decode()

@@ -18,7 +18,8 @@ from resolvers.context import Context
 from server import metrics
 from server.admission import Admission, watched
 from server.edge import Edge, address_of, edge_of
-from server.graphql.operations import Event, Operation
+from server.graphql.events import Event
+from server.graphql.operations import Operation
 from server.refusals import Rejected, RequestRefused
 from server.transports.framing import Framing, ServerSentEvents
 from server.transports.interrupt import Interruptible, WhilePresent, alongside

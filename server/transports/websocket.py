@@ -259,9 +259,10 @@ class _Connection:
         context = self._edge.context(viewer=admission.viewer, request_id=self._state["request_id"])
         place = str(admission.viewer.user_id) if admission.viewer else f"address:{self._address}"
         with self._edge.streams.per_viewer.hold(place), metrics.open_stream("websocket"), self._follow(context):
+            opening = protocol.opening_of(id_)
             async with aclosing(self._edge.operations.events(operation, context)) as events:
                 async for event in events:
-                    if not await self._outbox.put_event(id_, protocol.next_(id_, event.body)):
+                    if not await self._outbox.put_event(id_, opening + event.text + "}"):
                         self._close(CloseCode.TRY_AGAIN_LATER, "Too many events wait for you: connect again")
                         return
         self._outbox.put(protocol.complete(id_))
