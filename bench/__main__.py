@@ -1,15 +1,18 @@
-"""`python -m bench [publish | answer] [learners] [rounds]`."""
+"""`python -m bench [publish | answer] [learners] [rounds]`, or `python -m bench ledger …`, which has options."""
 
 import sys
 from collections.abc import Callable
 
-from bench import answer, publish
+from bench import answer, ledger, publish
 
 MEASUREMENTS: dict[str, Callable[..., None]] = {"publish": publish.main, "answer": answer.main}
 
 
 def main() -> None:
     """Run the measurement named, or all of them."""
+    if sys.argv[1:2] == ["ledger"]:
+        ledger.main(sys.argv[2:])
+        return
     names = [word for word in sys.argv[1:] if not word.isdigit()] or list(MEASUREMENTS)
     numbers = [int(word) for word in sys.argv[1:] if word.isdigit()]
     for name in names:
