@@ -10,10 +10,16 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from db.accounts.models import Team, User
 from db.base import Base, Big, Key, enum_column, one_of
-from db.tasks.rules import HoldExpiry, HoldOnAssign, TaskStatus
+from db.tasks.rules import HoldEndReason, HoldExpiry, HoldOnAssign, TaskStatus
 
 _USER = User.__table__.c.id
 _TEAM = Team.__table__.c.id
+
+# The planner takes a partial index only where the statement says the same, word for word.
+_ACTIVE = "status IN ('ASSIGNED', 'IN_PROGRESS')"
+_CLOSED = "status IN ('COMPLETED', 'CANCELLED')"
+_OPEN = "status IN ('ASSIGNED', 'IN_PROGRESS', 'ON_HOLD')"
+_NO_HOLD = "type_name <> 'timed_hold'"
 
 
 class TaskType(Base):
@@ -43,8 +49,11 @@ class TaskType(Base):
 
 
 class Task(Base):
-    """One piece of work.
+    """One piece of work, or (of the type `timed_hold`) a hold on the one above it.
 
+    `root_id` is the topmost task of its tree, whose row is the lock of the whole tree; null at the root itself.
+    `replaces_id`: the task that was given to somebody else by making this one. Neither has a foreign key, for the tasks
+    of a publication would pay for it by the hundred thousand: commands write both under the tree's lock.
     A plan's task belongs to a `generation` of its plan and is seen while that is the plan's live one. `is_touched`:
     somebody has worked on it, so a republication keeps it. `selection`: the positions of the dynamic steps that were
     picked for this learner. `version` grows with every change that a stream must tell.
@@ -68,29 +77,64 @@ class Task(Base):
             unique=True,
             postgresql_where=text("plan_id IS NOT NULL AND status <> 'CANCELLED'"),
         ),
+        CheckConstraint("(root_id IS NULL) = (parent_id IS NULL)", name="below_a_root"),
+        CheckConstraint("plan_id IS NULL OR parent_id IS NULL", name="plan_task_is_root"),
+        CheckConstraint(
+            "type_name <> 'timed_hold' OR (parent_id IS NOT NULL AND status IN ('ASSIGNED', 'COMPLETED', 'CANCELLED'))",
+            name="hold",
+        ),
+        # One index for each tab, so that a page of one never reads through the others.
         Index(
-            "ix_tasks_open_by_user",
+            "ix_tasks_active_by_user",
             "assignee_user_id",
             text("assigned_at DESC"),
             text("id DESC"),
-            postgresql_where=text("status IN ('ASSIGNED', 'IN_PROGRESS', 'ON_HOLD')"),
+            postgresql_where=text(f"{_ACTIVE} AND {_NO_HOLD}"),
         ),
+        Index("ix_tasks_on_hold_by_user", "assignee_user_id", postgresql_where=text("status = 'ON_HOLD'")),
         Index(
             "ix_tasks_closed_by_user",
             "assignee_user_id",
             text("closed_at DESC"),
             text("id DESC"),
-            postgresql_where=text("status IN ('COMPLETED', 'CANCELLED')"),
+            postgresql_where=text(f"{_CLOSED} AND {_NO_HOLD}"),
         ),
         Index(
-            "ix_tasks_by_team",
+            "ix_tasks_active_by_team",
             "assignee_team_id",
-            "status",
             text("assigned_at DESC"),
             text("id DESC"),
-            postgresql_where=text("assignee_team_id IS NOT NULL"),
+            postgresql_where=text(f"{_ACTIVE} AND {_NO_HOLD} AND assignee_team_id IS NOT NULL"),
         ),
-        Index("ix_tasks_by_parent", "parent_id", postgresql_where=text("parent_id IS NOT NULL")),
+        Index(
+            "ix_tasks_on_hold_by_team",
+            "assignee_team_id",
+            text("assigned_at DESC"),
+            text("id DESC"),
+            postgresql_where=text("status = 'ON_HOLD' AND assignee_team_id IS NOT NULL"),
+        ),
+        Index(
+            "ix_tasks_closed_by_team",
+            "assignee_team_id",
+            text("closed_at DESC"),
+            text("id DESC"),
+            postgresql_where=text(f"{_CLOSED} AND {_NO_HOLD} AND assignee_team_id IS NOT NULL"),
+        ),
+        Index("ix_tasks_by_parent", "parent_id", "id", postgresql_where=text("parent_id IS NOT NULL")),
+        Index(
+            "ix_tasks_open_by_parent",
+            "parent_id",
+            "type_name",
+            postgresql_where=text(f"parent_id IS NOT NULL AND {_OPEN}"),
+        ),
+        Index(
+            "uq_tasks_open_hold",
+            "parent_id",
+            unique=True,
+            postgresql_where=text("type_name = 'timed_hold' AND status = 'ASSIGNED'"),
+        ),
+        Index("ix_tasks_by_root", "root_id", "id", postgresql_where=text("root_id IS NOT NULL")),
+        Index("ix_tasks_by_assigner", "assigned_by_id", "id", postgresql_where=text("plan_id IS NULL")),
         Index(
             "ix_tasks_cancelled_of_plan",
             "plan_id",
@@ -105,6 +149,8 @@ class Task(Base):
     title: Mapped[str]
     status: Mapped[TaskStatus] = enum_column(TaskStatus, server_default=text("'ASSIGNED'"))
     parent_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("tasks.id"))
+    root_id: Mapped[uuid.UUID | None]
+    replaces_id: Mapped[uuid.UUID | None]
     assignee_user_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey(_USER))
     assignee_team_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey(_TEAM))
     assigned_by_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey(_USER))
@@ -125,8 +171,63 @@ class Task(Base):
     version: Mapped[Big] = mapped_column(server_default=text("0"))
 
 
+class TaskHold(Base):
+    """What a hold has that other tasks have not. `ends_at` is stored once, when it is placed, and never moves.
+
+    Days are of 24 hours, whatever clocks do meanwhile.
+    """
+
+    __tablename__ = "task_holds"
+    __table_args__ = (
+        CheckConstraint("duration_days >= 1", name="duration"),
+        CheckConstraint("ends_at - starts_at = duration_days * interval '24 hours'", name="ends_after_duration"),
+        CheckConstraint(one_of("end_reason", HoldEndReason), name="end_reason"),
+    )
+
+    task_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tasks.id"), primary_key=True)
+    duration_days: Mapped[int] = mapped_column(SmallInteger)
+    starts_at: Mapped[datetime]
+    ends_at: Mapped[datetime]
+    end_reason: Mapped[HoldEndReason | None] = enum_column(HoldEndReason)
+
+
+class TaskTimer(Base):
+    """When a hold runs out. Pending until it is processed or cancelled; `next_attempt_at` after a failure.
+
+    The index has the pending ones only, by the instant at which each is due: a sweep costs what is due.
+    """
+
+    __tablename__ = "task_timers"
+    __table_args__ = (
+        CheckConstraint("processed_at IS NULL OR cancelled_at IS NULL", name="one_end"),
+        CheckConstraint("attempts >= 0", name="attempts"),
+        Index(
+            "ix_task_timers_due",
+            text("(coalesce(next_attempt_at, due_at))"),
+            "task_id",
+            postgresql_where=text("processed_at IS NULL AND cancelled_at IS NULL"),
+        ),
+        Index(
+            "ix_task_timers_failing",
+            "task_id",
+            postgresql_where=text("last_error IS NOT NULL AND processed_at IS NULL AND cancelled_at IS NULL"),
+        ),
+    )
+
+    task_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("task_holds.task_id"), primary_key=True)
+    due_at: Mapped[datetime]
+    attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    next_attempt_at: Mapped[datetime | None]
+    last_error: Mapped[str | None]
+    processed_at: Mapped[datetime | None]
+    cancelled_at: Mapped[datetime | None]
+
+
 class TaskTransition(Base):
-    """One change of a task's status. A plan's task that nobody touched has none: its row says all there is."""
+    """One change of a task's status; the first is its creation.
+
+    A plan's task has none of that: its row says it, and a hundred thousand of them are made in seconds.
+    """
 
     __tablename__ = "task_transitions"
     __table_args__ = (

@@ -54,7 +54,10 @@ async def queue(learner: Front, tab: str = "ASSIGNED") -> list[Any]:
 
 async def test_the_first_step_starts_the_task_and_the_last_one_completes_it(learner: Front) -> None:
     (task,) = await queue(learner)
-    assert (task["status"], task["availableActions"]) == ("ASSIGNED", ["START", "COMPLETE_STEP"])
+    assert (task["status"], task["availableActions"]) == (
+        "ASSIGNED",
+        ["START", "COMPLETE_STEP", "PLACE_HOLD", "UPDATE"],
+    )
     first, second = task["steps"]
     done = (await learner.data(STEP, id=first["id"]))["completeStep"]
     assert done["userErrors"] == []
@@ -92,7 +95,10 @@ async def test_a_task_with_open_steps_is_not_completed_and_nothing_changes(learn
 async def test_starting_is_done_once(learner: Front) -> None:
     (task,) = await queue(learner)
     started = (await learner.data(START, id=task["id"]))["startTask"]["task"]
-    assert (started["status"], started["availableActions"]) == ("IN_PROGRESS", ["COMPLETE_STEP"])
+    assert (started["status"], started["availableActions"]) == (
+        "IN_PROGRESS",
+        ["COMPLETE_STEP", "PLACE_HOLD", "UPDATE"],
+    )
     again = (await learner.data(START, id=task["id"]))["startTask"]
     assert [error["code"] for error in again["userErrors"]] == ["INVALID_TRANSITION"]
 
@@ -122,7 +128,7 @@ async def test_after_it_has_closed_it_is_seen_and_cannot_be_worked_on(story: Sto
     refused = (await learner.data(STEP, id=task["steps"][0]["id"]))["completeStep"]
     assert [error["code"] for error in refused["userErrors"]] == ["TASK_NOT_OPEN"]
     (seen,) = await queue(learner)
-    assert (seen["status"], seen["availableActions"]) == ("ASSIGNED", [])
+    assert (seen["status"], seen["availableActions"]) == ("ASSIGNED", ["PLACE_HOLD", "UPDATE"])
 
 
 @pytest.mark.parametrize("id_", ["nonsense", encode_id("TaskStep", "a.b"), encode_id("WorkTask", "x")])

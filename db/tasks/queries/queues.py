@@ -12,7 +12,8 @@ from db.base import table_of
 from db.clock import sql_now
 from db.reading import Listing, Many, Order, Reading, bind
 from db.tasks.models import Task
-from db.tasks.queries.tasks import WORK_TASK, is_seen_by_learner
+from db.tasks.queries.access import is_seen_by_learner
+from db.tasks.queries.tasks import WORK_TASK
 from db.tasks.rules import ACTIVE, CLOSED, OPEN, QueueTab, TaskStatus
 
 _TASKS = table_of(Task)

@@ -2,38 +2,36 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    ColumnElement,
-    DateTime,
-    FromClause,
-    Integer,
-    Text,
-    and_,
-    column,
-    exists,
-    func,
-    or_,
-    select,
-    table,
-)
+from sqlalchemy import ColumnElement, FromClause, exists, func, or_, select
 
-from db.accounts.models import TeamMember
 from db.accounts.queries import SYSTEM, TEAM, USER
 from db.accounts.rules import Viewer
 from db.base import table_of
-from db.clock import sql_now
-from db.courses.models import ClassCoTeacher, CourseClass, CourseTeacher
-from db.reading import Batch, Derived, Either, Entity, Listing, Many, One, Order, Reading, Want, bind
+from db.reading import Batch, Derived, Either, Entity, Listing, Many, One, Order, Reading, Want
 from db.reading.entity import NOW, VIEWER
 from db.tasks.models import StepCompletion, StepTemplate, Task, TaskNote, TaskTransition
 from db.tasks.models import TaskType as TaskTypeModel
+from db.tasks.queries.access import (
+    PLANS,
+    allows_holds,
+    has_open_hold,
+    is_assigner,
+    is_team_admin,
+    is_team_member,
+    is_work,
+    open_child_count,
+    teaches_plan,
+    visible,
+)
 from db.tasks.rules import (
     HoldExpiry,
     HoldOnAssign,
+    HoldPolicy,
+    Standing,
     TaskAction,
     TaskFacts,
     TaskStatus,
@@ -46,37 +44,9 @@ _TASKS = table_of(Task)
 _TEMPLATES = table_of(StepTemplate)
 _COMPLETIONS = table_of(StepCompletion)
 _NOTES = table_of(TaskNote)
-_TEACHERS = table_of(CourseTeacher)
-_CLASSES = table_of(CourseClass)
-_CO_TEACHERS = table_of(ClassCoTeacher)
-_MEMBERS = table_of(TeamMember)
-
-# Of plans, which is the domain above, just what decides whether a plan's task is seen: part of each task's statement.
-_PLANS = table(
-    "plans",
-    column("id"),
-    column("course_id"),
-    column("live_generation", Integer),
-    column("first_published_at", DateTime(timezone=True)),
-    column("state", Text),
-)
-
-COMPLETED_TAB_DAYS = timedelta(days=7)
 
 
 # --- types ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class HoldPolicy:
-    """What holds a task type allows."""
-
-    min_days: int
-    max_days: int
-    presets: Sequence[int]
-    on_expiry: HoldExpiry
-    on_assign: HoldOnAssign
-    note_required: bool
 
 
 def _policy(  # noqa: PLR0917 - the columns, in their order
@@ -108,61 +78,6 @@ TASK_TYPE = Entity(
 TASK_TYPES = Listing(orders={"NAME": Order((lambda source: source.c.name,), (str,), (False,))})
 
 
-# --- who sees a task --------------------------------------------------------------------------------------------------
-
-
-def is_live(task: FromClause) -> ColumnElement[bool]:
-    """Whether a task is one that anybody sees: of no plan, or of the generation that is live."""
-    live = exists().where(_PLANS.c.id == task.c.plan_id, _PLANS.c.live_generation == task.c.generation)
-    return or_(task.c.plan_id.is_(None), live)
-
-
-def is_seen_by_learner(task: FromClause) -> ColumnElement[bool]:
-    """Whether the assignee sees their own task: a plan's only once it is published and has opened."""
-    seen = exists().where(
-        _PLANS.c.id == task.c.plan_id,
-        _PLANS.c.live_generation == task.c.generation,
-        _PLANS.c.first_published_at.is_not(None),
-        task.c.opens_at <= sql_now(),
-    )
-    return or_(task.c.plan_id.is_(None), seen)
-
-
-def teaches(course_id: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Whether the viewer teaches a course, or a class of it."""
-    viewer = bind("viewer_id")
-    own = exists().where(_TEACHERS.c.course_id == course_id, _TEACHERS.c.user_id == viewer)
-    classes = _CLASSES.outerjoin(
-        _CO_TEACHERS, and_(_CO_TEACHERS.c.class_id == _CLASSES.c.id, _CO_TEACHERS.c.user_id == viewer)
-    )
-    in_class = (
-        exists()
-        .select_from(classes)
-        .where(
-            _CLASSES.c.course_id == course_id, or_(_CLASSES.c.teacher_id == viewer, _CO_TEACHERS.c.user_id == viewer)
-        )
-    )
-    return or_(own, in_class)
-
-
-def _visible(task: FromClause, viewer: Viewer) -> ColumnElement[bool]:
-    if viewer.is_editor:
-        return is_live(task)
-    own = bind("viewer_id")
-    teams = select(_MEMBERS.c.team_id).where(_MEMBERS.c.user_id == own)
-    taught = exists().where(
-        _PLANS.c.id == task.c.plan_id,
-        _PLANS.c.live_generation == task.c.generation,
-        teaches(_PLANS.c.course_id),
-    )
-    return or_(
-        and_(task.c.assignee_user_id == own, is_seen_by_learner(task)),
-        and_(task.c.assigned_by_id == own, task.c.plan_id.is_(None)),
-        task.c.assignee_team_id.in_(teams),
-        taught,
-    )
-
-
 # --- what a task shows ------------------------------------------------------------------------------------------------
 
 
@@ -182,10 +97,19 @@ def _open_steps(task: FromClause) -> ColumnElement[int]:
 
 
 def _is_withdrawn(task: FromClause) -> ColumnElement[bool]:
-    return exists().where(_PLANS.c.id == task.c.plan_id, _PLANS.c.state == "WITHDRAWN")
+    return exists().where(PLANS.c.id == task.c.plan_id, PLANS.c.state == "WITHDRAWN")
 
 
-_FACTS = ("status", "opens_at", "closes_at", "is_withdrawn", "open_step_count", "completed_step_count")
+_WINDOW = ("status", "opens_at", "closes_at", "is_withdrawn", "open_step_count", "completed_step_count")
+_FACTS = (
+    *_WINDOW,
+    "open_child_count",
+    "has_open_hold",
+    "allows_holds",
+    "assignee_team_id",
+    "plan_id",
+)
+_STANDING = ("assignee_user_id", "is_team_member", "is_team_admin", "is_assigner", "teaches_plan")
 
 
 def facts_of(  # noqa: PLR0917 - the columns, in their order
@@ -195,10 +119,25 @@ def facts_of(  # noqa: PLR0917 - the columns, in their order
     is_withdrawn: bool,
     open_steps: int,
     completed_steps: int,
+    open_children: int = 0,
+    has_hold: bool = False,
+    has_policy: bool = False,
+    team_id: UUID | None = None,
+    plan_id: UUID | None = None,
 ) -> TaskFacts:
     """A task's columns as the rules take them."""
     return TaskFacts(
-        TaskStatus(status), opens_at, closes_at, is_withdrawn, open_steps + completed_steps, completed_steps
+        status=TaskStatus(status),
+        opens_at=opens_at,
+        closes_at=closes_at,
+        is_withdrawn=is_withdrawn,
+        step_count=open_steps + completed_steps,
+        completed_steps=completed_steps,
+        open_children=open_children,
+        has_open_hold=has_hold,
+        allows_holds=has_policy,
+        is_team_task=team_id is not None,
+        is_of_plan=plan_id is not None,
     )
 
 
@@ -206,10 +145,18 @@ def _ready(now: datetime, *columns: Any) -> bool:
     return is_ready(facts_of(*columns), now=now)
 
 
-def _actions(now: datetime, viewer: Viewer, assignee: UUID | None, *columns: Any) -> Sequence[TaskAction]:
-    return available_actions(
-        facts_of(*columns), is_assignee=assignee == viewer.user_id, is_admin=viewer.is_admin, now=now
+def _actions(now: datetime, viewer: Viewer, *columns: Any) -> Sequence[TaskAction]:
+    assignee, is_member, is_admin_of_team, is_giver, is_teacher = columns[: len(_STANDING)]
+    standing = Standing(
+        is_admin=viewer.is_admin,
+        is_editor=viewer.is_editor,
+        is_assignee=assignee == viewer.user_id,
+        is_team_member=is_member,
+        is_team_admin=is_admin_of_team,
+        is_assigner=is_giver,
+        teaches=is_teacher,
     )
+    return available_actions(facts_of(*columns[len(_STANDING) :]), standing, now=now)
 
 
 def _overdue(now: datetime, status: str, due_at: datetime | None) -> bool:
@@ -223,8 +170,15 @@ WORK_TASK = Entity(
         "completed_step_count": _completed_steps,
         "open_step_count": _open_steps,
         "is_withdrawn": _is_withdrawn,
+        "open_child_count": open_child_count,
+        "has_open_hold": has_open_hold,
+        "allows_holds": allows_holds,
+        "is_team_member": is_team_member,
+        "is_team_admin": is_team_admin,
+        "is_assigner": is_assigner,
+        "teaches_plan": teaches_plan,
     },
-    visible=_visible,
+    visible=visible,
 )
 NOTE = Entity("TaskNote", _NOTES)
 TRANSITION = Entity("TaskTransition", table_of(TaskTransition))
@@ -309,7 +263,7 @@ WORK_TASK.relations.update(
             lambda: WORK_TASK,
             key=lambda task: task.c.parent_id,
             listing=Listing(orders={"CREATED_DESC": _BY_AGE}),
-            where=lambda task: task.c.type_name != "timed_hold",
+            where=is_work,
         ),
         "timeline": Many(
             lambda: TRANSITION,
@@ -318,9 +272,9 @@ WORK_TASK.relations.update(
         ),
         "steps": Batch(_steps, default=list),
         "step_count": Derived(("open_step_count", "completed_step_count"), lambda left, done: left + done),
-        "is_ready": Derived((NOW, *_FACTS), _ready),
+        "is_ready": Derived((NOW, *_WINDOW), _ready),
         "is_overdue": Derived((NOW, "status", "due_at"), _overdue),
-        "available_actions": Derived((NOW, VIEWER, "assignee_user_id", *_FACTS), _actions),
+        "available_actions": Derived((NOW, VIEWER, *_STANDING, *_FACTS), _actions),
     }
 )
 

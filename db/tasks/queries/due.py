@@ -1,0 +1,42 @@
+"""Timers that are due: the dispatcher's question, and which they are."""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, Select, bindparam, func, literal_column, select
+
+from db.base import table_of
+from db.clock import sql_now
+from db.compiled import compile_statement
+from db.leases import DueSource
+from db.session import Reader
+from db.tasks.models import Task, TaskTimer
+from db.tasks.rules import Due
+
+_TIMERS = table_of(TaskTimer)
+_HOLDS = table_of(Task).alias("hold")
+_ROOTS = table_of(Task).alias("root")
+
+# As in the partial index, so that a sweep reads what is due and nothing of what is pending.
+_DUE_AT = func.coalesce(_TIMERS.c.next_attempt_at, _TIMERS.c.due_at)
+_IS_DUE = (_TIMERS.c.processed_at.is_(None), _TIMERS.c.cancelled_at.is_(None), sql_now() >= _DUE_AT)
+
+_FOUND = compile_statement(
+    select(_TIMERS.c.task_id, _HOLDS.c.root_id, _ROOTS.c.plan_id)
+    .select_from(_TIMERS.join(_HOLDS, _HOLDS.c.id == _TIMERS.c.task_id).join(_ROOTS, _ROOTS.c.id == _HOLDS.c.root_id))
+    .where(*_IS_DUE)
+    .order_by(_DUE_AT, _TIMERS.c.task_id)
+    .limit(bindparam("limit", type_=BigInteger))
+)
+
+
+def timer_source() -> DueSource:
+    """Holds whose time is over, however long ago."""
+    question: Select[Any] = select(literal_column("1")).select_from(_TIMERS).where(*_IS_DUE)
+    return DueSource("tasks.timers", question)
+
+
+async def due_timers(reader: Reader, *, limit: int) -> list[Due]:
+    """The timers that are due, the oldest first. Nothing is locked: each is asked again when it is worked on."""
+    values = {**reader.clock.parameters, "limit": limit}
+    rows = await reader.fetch(_FOUND.sql, _FOUND.arguments(values))
+    return [Due(row["task_id"], row["root_id"], row["plan_id"]) for row in rows]

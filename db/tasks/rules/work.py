@@ -1,0 +1,128 @@
+"""Working on a task: when it may be worked on, and what starting, completing and its steps make of it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from db.errors import Code, Refused, refuse
+from db.tasks.rules.statuses import ACTIVE, OPEN, TaskStatus
+
+_S = TaskStatus
+ON_HOLD = "This task is on hold. End its hold or close its children first."
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFacts:
+    """A task as the rules see it. Each of its dates is None where the task has none.
+
+    `open_children` leaves holds out; of these there is at most one, `has_open_hold`. `allows_holds` is its type's.
+    """
+
+    status: TaskStatus
+    opens_at: datetime | None
+    closes_at: datetime | None
+    is_withdrawn: bool
+    step_count: int
+    completed_steps: int
+    open_children: int = 0
+    has_open_hold: bool = False
+    allows_holds: bool = False
+    is_team_task: bool = False
+    is_of_plan: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is neither completed nor cancelled."""
+        return self.status in OPEN
+
+
+@dataclass(frozen=True, slots=True)
+class StepDecision:
+    """What completing a step makes of its task: the statuses it passes, in order. Empty: nothing changes."""
+
+    statuses: tuple[TaskStatus, ...]
+    completes_step: bool
+
+
+def is_ready(facts: TaskFacts, *, now: datetime) -> bool:
+    """Whether the task may be worked on now."""
+    return facts.status in ACTIVE and _closed_window(facts, now=now) is None
+
+
+def is_overdue(*, status: TaskStatus, due_at: datetime | None, now: datetime) -> bool:
+    """Whether an open task's due date has passed."""
+    return status in OPEN and due_at is not None and due_at < now
+
+
+def require_workable(facts: TaskFacts, *, now: datetime) -> None:
+    """Raises Refused where the task may not be worked on: TASK_CLOSED, TASK_ON_HOLD or TASK_NOT_OPEN."""
+    _require_window(facts, now=now)
+    if facts.status is _S.ON_HOLD:
+        raise refuse(Code.TASK_ON_HOLD, ON_HOLD)
+
+
+def decide_start(facts: TaskFacts, *, now: datetime) -> TaskStatus:
+    """The status after starting. Raises Refused: INVALID_TRANSITION where it has been started."""
+    require_workable(facts, now=now)
+    if facts.status is _S.IN_PROGRESS:
+        raise refuse(Code.INVALID_TRANSITION, "This task has been started already.")
+    return _S.IN_PROGRESS
+
+
+def decide_complete(facts: TaskFacts, *, now: datetime) -> TaskStatus:
+    """The status after completing; a task that only a timed hold holds may be completed.
+
+    Raises Refused: TASK_CLOSED, TASK_NOT_OPEN, OPEN_CHILDREN, TASK_ON_HOLD, STEPS_INCOMPLETE where steps are open.
+    """
+    _require_window(facts, now=now)
+    if facts.open_children:
+        raise open_children(facts)
+    if facts.status is _S.ON_HOLD and not facts.has_open_hold:
+        raise refuse(Code.TASK_ON_HOLD, ON_HOLD)
+    missing = facts.step_count - facts.completed_steps
+    if missing > 0:
+        message = f"{missing} of {facts.step_count} steps are not completed."
+        raise refuse(Code.STEPS_INCOMPLETE, message, missing=missing, steps=facts.step_count)
+    return _S.COMPLETED
+
+
+def decide_step(facts: TaskFacts, *, is_completed: bool, now: datetime) -> StepDecision:
+    """What completing one step does: the first starts the task, the last completes it; a second time does nothing.
+
+    Raises Refused where the task may not be worked on.
+    """
+    if is_completed:
+        return StepDecision((), completes_step=False)
+    require_workable(facts, now=now)
+    statuses: tuple[TaskStatus, ...] = (_S.IN_PROGRESS,) if facts.status is _S.ASSIGNED else ()
+    if facts.completed_steps + 1 >= facts.step_count:
+        statuses = (*statuses, _S.COMPLETED)
+    return StepDecision(statuses, completes_step=True)
+
+
+def require_open(facts: TaskFacts, *path: str) -> None:
+    """Raises Refused: TASK_CLOSED."""
+    if not facts.is_open:
+        raise refuse(Code.TASK_CLOSED, f"This task is {facts.status.lower()}. A closed task stays closed.", *path)
+
+
+def open_children(facts: TaskFacts) -> Refused:
+    """The refusal to close a task above open ones."""
+    count = "1 task" if facts.open_children == 1 else f"{facts.open_children} tasks"
+    return refuse(Code.OPEN_CHILDREN, f"Close what is open below this task first: {count}.", open=facts.open_children)
+
+
+def _require_window(facts: TaskFacts, *, now: datetime) -> None:
+    require_open(facts)
+    closed = _closed_window(facts, now=now)
+    if closed is not None:
+        raise refuse(Code.TASK_NOT_OPEN, closed)
+
+
+def _closed_window(facts: TaskFacts, *, now: datetime) -> str | None:
+    if facts.is_withdrawn:
+        return "The plan of this task was withdrawn."
+    if facts.opens_at is not None and now < facts.opens_at:
+        return f"This task opens at {facts.opens_at.isoformat()}."
+    if facts.closes_at is not None and now > facts.closes_at:
+        return f"This task closed at {facts.closes_at.isoformat()}."
+    return None
