@@ -14,12 +14,12 @@ from typer.main import get_command
 
 from db.environment import WRONG_SETUP, SetupError
 
-COMMANDS = ("up", "serve", "worker", "migrate", "demo", "token", "schema", "doctor")
+COMMANDS = ("up", "serve", "worker", "migrate", "demo", "token", "queue", "schema", "doctor")
 HIDDEN = ("prepare",)
 
 
 class LoadedOnDemand(TyperGroup):
-    """A group whose commands are the functions of the same name in server/commands."""
+    """A group whose commands are the functions (or groups of their own) of the same name in server/commands."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the signature is typer's
         """In the order in which a newcomer needs them."""
@@ -29,8 +29,11 @@ class LoadedOnDemand(TyperGroup):
         """Load one command; None where there is no such command."""
         if cmd_name not in (*COMMANDS, *HIDDEN):
             return None
+        found = getattr(import_module(f"server.commands.{cmd_name}"), cmd_name)
+        if isinstance(found, typer.Typer):
+            return get_command(found)
         one = typer.Typer(add_completion=False)
-        one.command(cmd_name)(getattr(import_module(f"server.commands.{cmd_name}"), cmd_name))
+        one.command(cmd_name)(found)
         return get_command(one)
 
 

@@ -16,6 +16,16 @@ from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from db.environment import SetupError
+from db.ledger.queries import (
+    SILENT_AFTER,
+    Backlog,
+    QueueRow,
+    Stuck,
+    read_backlog,
+    read_queues,
+    read_stuck,
+)
+from db.session import Database
 from db.settings import DatabaseSettings, RedisSettings
 from server.migrations import Revision, revision
 
@@ -23,7 +33,6 @@ OLDEST_POSTGRES = 180_000
 CONNECT_SECONDS = 5.0
 # Tokens of identity providers are judged by this machine's clock, everything else by the database's.
 CLOCK_TOLERANCE_SECONDS = 2.0
-WORKER_SILENT_SECONDS = 15.0
 WAITS_TOO_LONG_SECONDS = 60.0
 
 
@@ -152,44 +161,67 @@ async def where_migrations_stand(settings: DatabaseSettings) -> Revision:
         await engine.dispose()
 
 
-WAITING = """
-SELECT (SELECT count(*) FROM workers WHERE seen_at > now() - make_interval(secs => $1)) AS workers,
-       (SELECT count(*) FROM jobs WHERE state IN ('queued', 'scheduled') AND scheduled_at <= now()) AS due,
-       (SELECT coalesce(extract(epoch FROM now() - min(scheduled_at)), 0)::float8 FROM jobs
-         WHERE state IN ('queued', 'scheduled') AND scheduled_at <= now()
-           AND queue NOT IN (SELECT name FROM queues WHERE paused_at IS NOT NULL)) AS oldest,
-       (SELECT count(*) FROM jobs WHERE state = 'quarantined') AS quarantined,
-       (SELECT string_agg(name, ', ' ORDER BY name) FROM queues WHERE paused_at IS NOT NULL) AS paused
-"""
-
-
 async def check_queues(settings: DatabaseSettings) -> list[Finding]:
-    """Whether somebody works, and whether anything waits too long."""
-    async with connected(settings) as connection:
-        row = await connection.fetchrow(WAITING, WORKER_SILENT_SECONDS)
-    if row is None:
-        return []
-    findings = []
-    if row["workers"] == 0:
-        findings.append(Finding("workers", State.WRONG, "No worker runs.", "Start one: `python -m server worker`."))
+    """Whether somebody works, and what waits too long or for ever."""
+    database = await Database.open(settings.model_copy(update={"read_pool": 1, "write_pool": 1}))
+    try:
+        reader = database.reader
+        backlog, queues = await read_backlog(reader), await read_queues(reader, with_ended=False)
+        stuck = await read_stuck(reader)
+    finally:
+        await database.close()
+    return [
+        _workers(backlog),
+        _oldest(queues, backlog),
+        *([_kinds(stuck)] if stuck and backlog.workers else []),
+        *(_paused(row) for row in queues if row.is_paused),
+        *([_quarantined(backlog)] if backlog.quarantined else []),
+    ]
+
+
+def _workers(backlog: Backlog) -> Finding:
+    if not backlog.workers:
+        return Finding("workers", State.WRONG, "No worker runs.", "Start one: `python -m server worker`.")
+    seconds = SILENT_AFTER.total_seconds()
+    return Finding("workers", State.WELL, f"{backlog.workers} seen in the last {seconds:g} s, {backlog.slots} slots")
+
+
+def _oldest(queues: list[QueueRow], backlog: Backlog) -> Finding:
+    """Paused queues wait on purpose: they have a finding of their own."""
+    open_ = [row for row in queues if not row.is_paused]
+    slowest = max(open_, key=lambda row: row.oldest_queued_seconds or 0.0, default=None)
+    oldest = (slowest.oldest_queued_seconds or 0.0) if slowest is not None else 0.0
+    said = f"{sum(row.queued for row in open_)} jobs are due, the oldest for {oldest:.0f} s"
+    if slowest is None or oldest <= WAITS_TOO_LONG_SECONDS:
+        return Finding("queue", State.WELL, said)
+    said = f"{said}, in {slowest.queue}."
+    if slowest.limit is not None and slowest.running >= slowest.limit:
+        advice = f"Its limit of {slowest.limit} is used up: `python -m server queue limit {slowest.queue}` raises it."
+    elif backlog.workers and not slowest.workers:
+        advice = f"No worker takes jobs from {slowest.queue}: start one whose kinds are in it."
     else:
-        findings.append(
-            Finding("workers", State.WELL, f"{row['workers']} seen in the last {WORKER_SILENT_SECONDS:g} s")
-        )
-    said = f"{row['due']} jobs are due, the oldest for {row['oldest']:.0f} s"
-    if row["oldest"] > WAITS_TOO_LONG_SECONDS:
-        findings.append(Finding("queue", State.DOUBTFUL, f"{said}.", "Start more workers, or see what they wait for."))
-    else:
-        findings.append(Finding("queue", State.WELL, said))
-    if row["quarantined"]:
-        said = f"{row['quarantined']} jobs were put aside after killing their workers."
-        advice = "See jobs(filter: {isQuarantined: true}); retryJob runs one again."
-        findings.append(Finding("quarantine", State.DOUBTFUL, said, advice))
-    if row["paused"]:
-        findings.append(
-            Finding("paused", State.DOUBTFUL, f"Paused: {row['paused']}.", "resumeQueue goes on with them.")
-        )
-    return findings
+        advice = "Start more workers, or see what they are busy with: `python -m server queue list`."
+    return Finding("queue", State.DOUBTFUL, said, advice)
+
+
+def _kinds(stuck: list[Stuck]) -> Finding:
+    said = ", ".join(f"{each.kind} ({each.jobs})" for each in stuck)
+    advice = "Start workers of the version that knows them, or cancel the jobs."
+    return Finding("kinds", State.WRONG, f"Jobs wait that no worker knows: {said}.", advice)
+
+
+def _paused(row: QueueRow) -> Finding:
+    since = f"since {row.paused_at:%Y-%m-%d %H:%M} UTC" if row.paused_at else ""
+    by = f" by {row.paused_by_name}" if row.paused_by_name else ""
+    why = f" ({row.pause_reason})" if row.pause_reason else ""
+    said = f"{row.queue} is paused {since}{by}{why}; {row.queued} jobs wait in it."
+    return Finding("paused", State.DOUBTFUL, said, f"`python -m server queue resume {row.queue}` goes on with it.")
+
+
+def _quarantined(backlog: Backlog) -> Finding:
+    said = f"{backlog.quarantined} jobs were put aside after killing their workers."
+    advice = "See jobs(filter: {isQuarantined: true}); once the cause is gone, retryJob runs one again."
+    return Finding("quarantine", State.DOUBTFUL, said, advice)
 
 
 async def check_carrier(settings: RedisSettings) -> list[Finding]:

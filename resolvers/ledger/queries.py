@@ -103,7 +103,7 @@ async def queues(info: Info) -> list[QueueStats] | None:
 
 @query
 async def workers(info: Info) -> list[JobWorker] | None:
-    """All workers by name: those that live, and those that died within the last hour. FORBIDDEN but for ADMIN."""
+    """All workers by name: those that live, and those that died lately. FORBIDDEN but for ADMIN."""
     _admins_only(info.context.signed_in)
     found: Any = await ledger.read_workers(info.context.database.reader)
     return found

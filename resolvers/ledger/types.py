@@ -212,8 +212,8 @@ class QueueStats(Row):
 
 
 @strawberry.type(
-    description="A process that runs jobs. One that has died stays in the list for an hour: see `seenAt`. "
-    "One that was stopped in good order is gone at once."
+    description="A process that runs jobs. One that has died stays in the list for a while (an hour, unless set "
+    "otherwise): see `seenAt`. One that was stopped in good order is gone at once."
 )
 class JobWorker(Row):
     """A worker as operators see it."""

@@ -50,7 +50,7 @@ def ask(url: str, question: Callable[[Any], Awaitable[Any]]) -> Any:
 
 def test_help_names_every_command_and_what_it_does() -> None:
     said = command("--help").stdout
-    for name in ("up", "serve", "worker", "migrate", "demo", "token", "schema", "doctor"):
+    for name in ("up", "serve", "worker", "migrate", "demo", "token", "queue", "schema", "doctor"):
         assert f" {name} " in said
     assert "prepare" not in said
 

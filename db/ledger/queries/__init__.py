@@ -2,7 +2,16 @@
 
 from db.ledger.queries.due import due_sources
 from db.ledger.queries.events import EventRow, last_seqs, read_events, read_snapshot
-from db.ledger.queries.fleet import SILENT_AFTER, Backlog, WorkerRow, read_backlog, read_schedules, read_workers
+from db.ledger.queries.fleet import (
+    SILENT_AFTER,
+    Backlog,
+    Stuck,
+    WorkerRow,
+    read_backlog,
+    read_schedules,
+    read_stuck,
+    read_workers,
+)
 from db.ledger.queries.jobs import (
     JOB,
     JOB_ATTEMPT,
@@ -28,6 +37,7 @@ __all__ = [
     "Backlog",
     "EventRow",
     "QueueRow",
+    "Stuck",
     "SubjectAccess",
     "WorkerRow",
     "due_sources",
@@ -41,5 +51,6 @@ __all__ = [
     "read_queues",
     "read_schedules",
     "read_snapshot",
+    "read_stuck",
     "read_workers",
 ]

@@ -15,7 +15,7 @@ SILENT_AFTER = timedelta(seconds=15)
 
 @dataclass(frozen=True, slots=True)
 class WorkerRow:
-    """One worker process that lives, or has died within the last hour."""
+    """One worker process that lives, or has died and is not forgotten yet."""
 
     type_name: ClassVar[str] = "JobWorker"
 
@@ -60,6 +60,14 @@ class Backlog:
     ticket_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """Jobs of a kind that no worker knows: they could run now, and nobody takes them."""
+
+    kind: str
+    jobs: int
+
+
 _WORKERS = """
 SELECT id::text AS uuid, name, queues, kinds, slots, started_at, seen_at, is_draining,
     (SELECT count(*) FROM jobs WHERE state = 'running' AND worker_id = workers.id)::integer AS running
@@ -89,6 +97,23 @@ SELECT
         - (SELECT min(dispatched_at) FROM jobs WHERE state = 'dispatched')))::float8 AS ticket_seconds
 """
 
+_STUCK = """
+WITH waiting (kind, jobs) AS (
+    SELECT kind, count(*) FROM jobs WHERE state = 'queued' GROUP BY kind
+    UNION ALL
+    SELECT kind, count(*) FROM jobs WHERE state = 'dispatched' GROUP BY kind
+    UNION ALL
+    SELECT kind, count(*) FROM jobs
+    WHERE state = 'scheduled' AND scheduled_at <= statement_timestamp() + $1::interval GROUP BY kind
+)
+SELECT kind, sum(jobs)::integer AS jobs FROM waiting
+WHERE NOT EXISTS (
+    SELECT FROM workers
+    WHERE kind = ANY (kinds) AND NOT is_draining AND seen_at > statement_timestamp() + $1::interval - $2::interval
+)
+GROUP BY kind ORDER BY kind
+"""
+
 
 async def read_workers(reader: Reader) -> list[WorkerRow]:
     """All workers by name. One statement."""
@@ -99,6 +124,11 @@ async def read_backlog(reader: Reader, *, silent_after: timedelta = SILENT_AFTER
     """How the ledger as a whole is doing. One statement."""
     records = await reader.fetch(_BACKLOG, [reader.clock.shift, silent_after])
     return Backlog(**dict(records[0]))
+
+
+async def read_stuck(reader: Reader, *, silent_after: timedelta = SILENT_AFTER) -> list[Stuck]:
+    """Kinds of jobs that wait although no live worker knows them. One statement."""
+    return [Stuck(**dict(record)) for record in await reader.fetch(_STUCK, [reader.clock.shift, silent_after])]
 
 
 async def read_schedules(reading: Reading, wanted: Want) -> list[ScheduleRow]:

@@ -40,6 +40,7 @@ class QueueRow:
     limit_per_key: int | None
     paused_at: datetime | None
     paused_by_id: UUID | None
+    paused_by_name: str | None
     pause_reason: str | None
     paused_by: Any = None
 
@@ -83,9 +84,9 @@ SELECT facts.queue, sum(queued)::integer AS queued, sum(scheduled)::integer AS s
     sum(failed)::integer AS failed_last_hour, sum(workers)::integer AS workers,
     greatest(0, extract(epoch FROM $now - min(oldest)))::float8 AS age, min(oldest) IS NOT NULL AS has_oldest,
     queues.max_running AS "limit", queues.max_running_per_key AS limit_per_key,
-    queues.paused_at, queues.paused_by AS paused_by_id, queues.pause_reason
-FROM facts LEFT JOIN queues ON queues.name = facts.queue
-GROUP BY facts.queue, queues.name
+    queues.paused_at, queues.paused_by AS paused_by_id, users.name AS paused_by_name, queues.pause_reason
+FROM facts LEFT JOIN queues ON queues.name = facts.queue LEFT JOIN users ON users.id = queues.paused_by
+GROUP BY facts.queue, queues.name, users.id
 ORDER BY facts.queue
 """
 _NOW = "(statement_timestamp() + $1::interval)"
