@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, FromClause, and_, exists, false, or_, select
 
 from db.errors import Code, refuse
 from db.ledger import commands as ledger
@@ -21,12 +21,15 @@ from db.ledger.models import Job
 from db.ledger.rules import TERMINAL, EndedJob, JobStatus, status_of
 from db.plans import commands as plans
 from db.plans.jobs import PublishPlan
+from db.plans.models import Plan
 from db.session import Tx
 
 # Settle the subject of a job that has just ended; the outcome is FAILED or CANCELLED.
 OnEnd = Callable[[Tx, EndedJob, JobStatus], Awaitable[None]]
 # Move the subject's pointer from a job to the new one that does it again.
 OnRetry = Callable[[Tx, "Retried"], Awaitable[None]]
+# Whether the subject shows a job of this kind now, so that it is to be kept: a condition over rows of `jobs`.
+IsShown = Callable[[FromClause], ColumnElement[bool]]
 # Lock the subject of this id, where it is still there.
 Lock = Callable[[Tx, UUID], Awaitable[object]]
 
@@ -46,7 +49,7 @@ class Retried:
 
 @dataclass(frozen=True, slots=True)
 class KindRules:
-    """What a kind's subject needs when a job ends or is done again outside of its handler.
+    """What a kind's subject needs when a job ends or is done again outside of its handler, and when it grows old.
 
     A hook that raises Refused undoes the request that it belongs to.
     """
@@ -54,6 +57,7 @@ class KindRules:
     lock: Lock | None = None
     on_end: OnEnd | None = None
     on_retry: OnRetry | None = None
+    is_shown: IsShown | None = None
 
 
 async def _settle_publication(tx: Tx, ended: EndedJob, status: JobStatus) -> None:
@@ -74,9 +78,18 @@ async def _follow_publication(tx: Tx, retried: Retried) -> None:
         )
 
 
+def _is_newest_publication(job: FromClause) -> ColumnElement[bool]:
+    return exists().where(Plan.id == job.c.subject_id, Plan.publish_job_id == job.c.id)
+
+
 # Kind of job → its rules. Filled here and nowhere else.
 KINDS: dict[str, KindRules] = {
-    PublishPlan.kind: KindRules(lock=plans.lock_plan, on_end=_settle_publication, on_retry=_follow_publication),
+    PublishPlan.kind: KindRules(
+        lock=plans.lock_plan,
+        on_end=_settle_publication,
+        on_retry=_follow_publication,
+        is_shown=_is_newest_publication,
+    ),
 }
 
 _NO_RULES = KindRules()
@@ -85,6 +98,14 @@ _NO_RULES = KindRules()
 def rules_of(kind: str) -> KindRules:
     """The rules of a kind; without an entry: nothing to settle."""
     return KINDS.get(kind, _NO_RULES)
+
+
+def is_shown(job: FromClause) -> ColumnElement[bool]:
+    """Whether a job's subject shows it now: then it is kept, however long ago it ended. A condition over `jobs`."""
+    conditions = [
+        and_(job.c.kind == kind, rules.is_shown(job)) for kind, rules in KINDS.items() if rules.is_shown is not None
+    ]
+    return or_(false(), *conditions)
 
 
 async def cancel_job(

@@ -37,6 +37,15 @@ _REMEMBER = text(
     "UPDATE idempotency_keys SET outcome = CAST(:outcome AS jsonb)"
     " WHERE caller_id = :caller_id AND mutation = :mutation AND key = :key"
 )
+_FORGET = text(
+    """
+    DELETE FROM idempotency_keys WHERE (caller_id, mutation, key) IN (
+        SELECT caller_id, mutation, key FROM idempotency_keys
+        WHERE created_at <= :expired ORDER BY created_at LIMIT :limit
+        FOR UPDATE SKIP LOCKED
+    )
+    """
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +90,8 @@ async def replay(tx: Tx, *, request: Request, now: datetime) -> dict[str, Any] |
 async def remember(tx: Tx, *, request: Request, outcome: dict[str, Any]) -> None:
     """Keep the outcome, in the transaction of the work itself."""
     await tx.execute(_REMEMBER, {**request.names, "outcome": orjson.dumps(outcome, default=str).decode()})
+
+
+async def forget(tx: Tx, *, now: datetime, limit: int) -> int:
+    """Delete keys that count no more, oldest first. How many."""
+    return await tx.affect(_FORGET, {"expired": now - KEPT_FOR, "limit": limit})

@@ -20,7 +20,6 @@ from jobs.settings import WorkerSettings
 log = get_logger(__name__)
 
 WEEKS_AHEAD = 4
-FORGET_WORKERS_AFTER = timedelta(hours=1)
 
 
 class Sweeper:
@@ -87,9 +86,9 @@ class Sweeper:
         return len(found)
 
     async def keep_house(self) -> None:
-        """Make the partitions of the weeks to come, and forget workers that are long gone."""
+        """Make the partitions of the weeks to come: by every worker, so that a queue that is paused keeps none away."""
         async with self._database.transaction() as tx:
-            await ledger.keep_house(tx, now=tx.now, forget_after=FORGET_WORKERS_AFTER, weeks_ahead=WEEKS_AHEAD)
+            await ledger.keep_house(tx, now=tx.now, weeks_ahead=WEEKS_AHEAD)
 
     async def _give_back(self, tx: Tx, found: Sequence[Stranded]) -> list[Stranded]:
         """Queue again those that may run again, together. The others: they end, each with its subject."""

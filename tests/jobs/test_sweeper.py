@@ -239,14 +239,3 @@ async def test_events_of_a_week_that_nobody_prepared_are_kept_too(database: Data
     job_id = await ask(database)
     await sweeper.keep_house()
     assert len(await events_of(database, job_id)) == 1
-
-
-async def test_workers_that_died_long_ago_are_forgotten(database: Database, sweeper: Sweeper) -> None:
-    async with database.transaction() as tx:
-        await ledger.beat(tx, card=WORKER, is_draining=False, now=tx.now)
-    later(database, minutes=59)
-    await sweeper.keep_house()
-    assert len(await database.reader.fetch("SELECT 1 FROM workers")) == 1
-    later(database, minutes=2)
-    await sweeper.keep_house()
-    assert await database.reader.fetch("SELECT 1 FROM workers") == []

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import BigInteger, Text, Uuid, bindparam, text
@@ -55,13 +55,6 @@ WHERE state = 'running' AND worker_id = CAST(:worker_id AS uuid) AND id <> ALL (
 
 _RETIRE = text("DELETE FROM workers WHERE id = :id")
 
-# Rows of workers that died are kept for a while, so that an operator sees them go.
-_FORGET = text("""
-DELETE FROM workers
-WHERE seen_at <= CAST(:before AS timestamptz)
-    AND NOT EXISTS (SELECT FROM jobs WHERE state = 'running' AND worker_id = workers.id)
-""")
-
 _PREPARE = text("SELECT prepare_job_event_partitions(CAST(:now AS timestamptz), :weeks)")
 
 
@@ -97,7 +90,6 @@ async def retire(tx: Tx, *, worker_id: UUID) -> None:
     await tx.execute(_RETIRE, {"id": worker_id})
 
 
-async def keep_house(tx: Tx, *, now: datetime, forget_after: timedelta, weeks_ahead: int) -> None:
-    """Make the partitions of the weeks to come, and forget workers that died long ago."""
+async def keep_house(tx: Tx, *, now: datetime, weeks_ahead: int) -> None:
+    """Make the partitions of the weeks to come. One that the table is too busy for is made the next time."""
     await tx.execute(_PREPARE, {"now": now, "weeks": weeks_ahead})
-    await tx.execute(_FORGET, {"before": now - forget_after})
