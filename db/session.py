@@ -9,6 +9,7 @@ worker writes all the time: a transaction of one statement, in one round trip.
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, cast
 
@@ -19,6 +20,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.pool import QueuePool
 
 from db.clock import Clock
 from db.compiled import Write
@@ -126,6 +128,14 @@ class Reader:
             raise Outage("The database does not answer now.") from error
 
 
+@dataclass(frozen=True, slots=True)
+class PoolUse:
+    """How many connections a pool may have, and how many of them somebody holds now."""
+
+    most: int
+    used: int
+
+
 class Database:
     """The pools of one process. Made once at its start, closed at its end."""
 
@@ -174,6 +184,14 @@ class Database:
             except TimeoutError:
                 pool.terminate()
         await self.engine.dispose()
+
+    def pool_sizes(self) -> dict[str, PoolUse]:
+        """The pools by name, as they are used now."""
+        writes = cast("QueuePool", self.engine.pool)
+        found = {"write": PoolUse(most=writes.size(), used=writes.checkedout())}
+        for name, pool in zip(("read", "single"), self._pools, strict=True):
+            found[name] = PoolUse(most=pool.get_max_size(), used=pool.get_size() - pool.get_idle_size())
+        return found
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Tx]:

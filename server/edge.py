@@ -15,6 +15,7 @@ from db.feed import Feed
 from db.session import Database
 from resolvers.context import Context
 from server.auth import Authenticator, Sessions
+from server.gauges import Gauges
 from server.graphql.operations import Operations
 from server.graphql.trusted import Mode
 from server.limits import LimitSettings
@@ -71,6 +72,7 @@ class Edge:
     streams: Streams
     redis: Redis
     newest_revision: str | None
+    gauges: Gauges
 
     def context(self, *, viewer: Viewer | None, request_id: str, last_event_id: int | None = None) -> Context:
         """What the resolvers of one operation are handed."""

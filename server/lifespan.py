@@ -18,6 +18,7 @@ from db.settings import DatabaseSettings, RedisSettings
 from db.telemetry import get_logger
 from server.auth import AWAY, Authenticator, Sessions
 from server.edge import Edge, EdgeSettings, Streams
+from server.gauges import Gauges
 from server.graphql.operations import Operations
 from server.graphql.trusted import TrustedDocuments
 from server.jwt import JwtSettings, JwtVerifier
@@ -81,6 +82,7 @@ def _edge(settings: Settings, schema: strawberry.Schema, database: Database, fee
         streams=Streams.limited(limits),
         redis=redis,
         newest_revision=ScriptDirectory.from_config(configuration()).get_current_head(),
+        gauges=Gauges(database),
     )
 
 

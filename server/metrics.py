@@ -1,4 +1,7 @@
-"""What this process counts, for Prometheus. No label holds anything that a client can choose freely."""
+"""What this process counts, for Prometheus; what the tables say is in gauges.py.
+
+No label holds anything that a client can choose freely.
+"""
 
 import hmac
 from collections.abc import Iterator
@@ -37,12 +40,13 @@ def open_stream(transport: str) -> Iterator[None]:
 
 
 async def metrics(request: Request) -> Response:
-    """The page that Prometheus reads."""
-    settings = edge_of(request.scope).settings
+    """The page that Prometheus reads: what this process counts, and what the tables say."""
+    edge = edge_of(request.scope)
+    settings = edge.settings
     token = settings.metrics_token
     given = request.headers.get("authorization", "").removeprefix("Bearer ")
     if not settings.metrics:
         return Response("Not found.", status_code=404, media_type="text/plain")
     if token is not None and not hmac.compare_digest(given.encode(), token.get_secret_value().encode()):
         return Response("Unauthorized.", status_code=401, headers={"www-authenticate": "Bearer"})
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest() + await edge.gauges.page(), media_type=CONTENT_TYPE_LATEST)
