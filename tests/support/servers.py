@@ -12,14 +12,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
 
 from server.embedded.postgres import Postgres
-from server.embedded.processes import Child
+from server.embedded.processes import Child, Program, RunAs
 from server.embedded.valkey import Valkey
 from server.migrations import upgrade
 
@@ -30,6 +30,17 @@ TEMPLATE = "template_of_tests"
 STRATEGY = "FILE_COPY"
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES = 3 << 30
+
+
+class CountingPostgres(Postgres):
+    """Can count the statements of a database, where a test asks for it (tests/support/counting.py)."""
+
+    SETTINGS = ("shared_preload_libraries=pg_stat_statements", "pg_stat_statements.track=none")
+
+    def _program(self, run_as: RunAs | None) -> Program:
+        program = super()._program(run_as)
+        options = [part for setting in self.SETTINGS for part in ("-c", setting)]
+        return replace(program, command=[*program.command, *options])
 
 
 @dataclass
@@ -48,7 +59,7 @@ class Servers:
         own.mkdir(mode=0o700, exist_ok=True)
         return cls(
             directory,
-            Postgres(directory / "postgres", directory / "s", directory / "postgres.log", durable=False),
+            CountingPostgres(directory / "postgres", directory / "s", directory / "postgres.log", durable=False),
             Valkey(own / "valkey", own, own / "valkey.log", durable=False),
         )
 
