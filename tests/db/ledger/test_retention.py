@@ -1,5 +1,6 @@
 """What is over is let go of; what lives is not, and nobody waits for it."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -18,6 +19,7 @@ from db.session import Database, count_statements, sqlstate
 from jobs.attempt import COMPLETED
 from tests.support.ledger import WORKER, ask, events_of, execute, in_state, later, lose_sight_of, running, snapshot
 from tests.support.retention import age, left_of, partition_of, partitions_of, prepare_old_weeks
+from tests.support.workers import until
 
 FORTNIGHT = timedelta(days=14)
 
@@ -128,6 +130,37 @@ async def test_whoever_writes_into_an_old_week_at_this_moment_is_seen(database: 
             await drop_old(database)
         assert sqlstate(refused.value) == "55P03"
     assert (await events_of(database, old))[0]["message"] == "late"
+
+
+async def test_a_job_that_is_written_into_an_old_week_while_it_is_dropped_keeps_it(database: Database) -> None:
+    alive = await in_state(database, JobState.SCHEDULED)
+    new = await age(database, await in_state(database, JobState.CANCELLED), days=50)
+    week = await partition_of(database, new)
+    await execute(database, "DELETE FROM jobs WHERE id = :id", id=new)
+    await execute(database, "DELETE FROM job_events WHERE job_id = :id", id=new)
+
+    async def drop() -> bool:
+        async with database.transaction() as tx:
+            before = tx.now - FORTNIGHT
+            (partition,) = [each for each in await retaining.partitions(tx, before=before) if each.name == week]
+            return await retaining.drop_partition(tx, partition=partition, before=before)
+
+    async def one_waits() -> bool:
+        return bool(await database.reader.fetch("SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'relation'"))
+
+    async with database.transaction() as writing:
+        for statement in (
+            "UPDATE jobs SET id = :new WHERE id = :old",
+            "UPDATE job_events SET job_id = :new WHERE job_id = :old",
+        ):
+            await writing.execute(text(statement), {"new": new, "old": alive})
+        dropping = asyncio.create_task(drop())
+        await until(one_waits)
+    # Committed while the other waits: it looks again, or has given up.
+    (is_dropped,) = await asyncio.gather(dropping, return_exceptions=True)
+    assert is_dropped is False or isinstance(is_dropped, DBAPIError)
+    assert await partition_of(database, new) == week
+    assert len(await events_of(database, new)) == 1
 
 
 async def test_making_weeks_ahead_gives_up_where_the_table_is_busy(database: Database) -> None:

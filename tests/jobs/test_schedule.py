@@ -1,0 +1,158 @@
+"""One worker of many makes the ticks, and another one follows when it goes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from db.leases import Lead
+from db.ledger.commands import WorkerCard
+from db.ledger.jobs import Recurring, Timetable, Work
+from db.session import Database
+from db.settings import DatabaseSettings
+from jobs.attempt import Attempt, Declared
+from jobs.schedule import SCHEDULER_LOCK, Scheduler
+from jobs.settings import WorkerSettings
+from jobs.worker.tasks import end_tasks
+from tests.support.ledger import execute
+from tests.support.workers import until
+
+SETTINGS = WorkerSettings(
+    heartbeat_seconds=0.3, deadline_seconds=1.2, lease_seconds=2.0, schedule_poll_seconds=0.05, log_level="WARNING"
+)
+
+
+@dataclass(frozen=True)
+class First(Work):
+    kind: ClassVar[str] = "test.first"
+
+    @classmethod
+    def recurring(cls) -> Sequence[Recurring]:
+        return [Recurring(cls.kind, Timetable("@every 1d"), cls())]
+
+
+@dataclass(frozen=True)
+class Second(First):
+    kind: ClassVar[str] = "test.second"
+
+
+async def nothing(attempt: Attempt, work: Work) -> Mapping[str, Any] | None:
+    return None
+
+
+KINDS = {kind.kind: Declared(kind, nothing) for kind in (First, Second)}
+
+
+@pytest.fixture
+def scheduler(database: Database, database_url: str) -> Callable[..., Scheduler]:
+    def make(name: str, kinds: Mapping[str, Declared] = KINDS, settings: WorkerSettings = SETTINGS) -> Scheduler:
+        return Scheduler(
+            database=database,
+            database_settings=DatabaseSettings(url=database_url),
+            card=WorkerCard(id=uuid4(), name=name, queues=("default",), kinds=tuple(kinds), slots=1),
+            settings=settings,
+            kinds=kinds,
+        )
+
+    return make
+
+
+@asynccontextmanager
+async def running(scheduler: Scheduler) -> AsyncIterator["asyncio.Task[None]"]:
+    task = asyncio.create_task(scheduler.run())
+    try:
+        yield task
+    finally:
+        await end_tasks([task])
+
+
+async def until_leads(database: Database, name: str) -> None:
+    async def look() -> bool:
+        rows = await database.reader.fetch("SELECT worker_name FROM leaders")
+        return [row["worker_name"] for row in rows] == [name]
+
+    await until(look, seconds=5, what=f"{name} leads")
+
+
+async def jobs(database: Database) -> list[str]:
+    return [row["kind"] for row in await database.reader.fetch("SELECT kind FROM jobs ORDER BY kind")]
+
+
+async def test_what_is_due_is_ticked_by_the_one_that_leads(
+    database: Database, scheduler: Callable[..., Scheduler]
+) -> None:
+    async with running(scheduler("a")):
+        await until_leads(database, "a")
+        assert await jobs(database) == []
+        await execute(database, "UPDATE schedules SET next_tick_at = now() WHERE name = 'test.first'")
+
+        async def ticked() -> bool:
+            return await jobs(database) == ["test.first"]
+
+        await until(ticked, seconds=5)
+    rows = await database.reader.fetch("SELECT name, next_tick_at > now() AS is_ahead FROM schedules ORDER BY name")
+    assert [tuple(row) for row in rows] == [("test.first", True), ("test.second", True)]
+
+
+async def test_one_that_stops_in_good_order_is_followed_at_once(
+    database: Database, scheduler: Callable[..., Scheduler]
+) -> None:
+    async with running(scheduler("b")) as first:
+        await until_leads(database, "b")
+        async with running(scheduler("c")):
+            await end_tasks([first])
+            await until_leads(database, "c")
+
+
+async def test_a_tick_that_cannot_be_made_keeps_no_other_waiting(
+    database: Database, scheduler: Callable[..., Scheduler]
+) -> None:
+    async with running(scheduler("a")):
+        await until_leads(database, "a")
+        await execute(database, "UPDATE schedules SET rule = '@sunrise' WHERE name = 'test.first'")
+        await execute(database, "UPDATE schedules SET next_tick_at = now() - interval '1 second'")
+
+        async def ticked() -> bool:
+            return await jobs(database) == ["test.second"]
+
+        await until(ticked, seconds=5)
+
+
+async def test_whoever_takes_the_lead_declares_what_its_code_knows(
+    database: Database, scheduler: Callable[..., Scheduler]
+) -> None:
+    async with running(scheduler("new")) as new:
+        await until_leads(database, "new")
+        # A worker of an older version starts: it does not know the second one.
+        async with running(scheduler("old", {First.kind: KINDS[First.kind]})) as old:
+
+            async def is_stopped() -> bool:
+                rows = await database.reader.fetch("SELECT name FROM schedules WHERE next_tick_at IS NULL")
+                return [row["name"] for row in rows] == ["test.second"]
+
+            await until(is_stopped, seconds=5)
+            await end_tasks([new])
+            await until_leads(database, "old")
+            async with running(scheduler("newer")):
+                await end_tasks([old])
+                await until_leads(database, "newer")
+                rows = await database.reader.fetch("SELECT 1 FROM schedules WHERE next_tick_at IS NULL")
+                assert rows == []
+
+
+async def test_a_lead_that_is_not_used_for_a_lease_is_lost(database: Database, database_url: str) -> None:
+    settings = DatabaseSettings(url=database_url)
+    frozen = await Lead.open(settings, number=SCHEDULER_LOCK, lease_seconds=0.5)
+    waiting = await Lead.open(settings, number=SCHEDULER_LOCK, lease_seconds=5)
+    assert await frozen.take()
+    assert not await waiting.take()
+    await until(waiting.take, seconds=5)
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
+        await frozen.take()
+    await frozen.close()
+    await waiting.close()
