@@ -32,6 +32,11 @@ class WorkerSettings(BaseSettings):
     schedule_poll_seconds: float = Field(default=1.0, gt=0, description="how often the leader looks what is to tick")
     house_seconds: float = Field(default=600.0, gt=0, description="how often partitions are made ahead")
 
+    metrics_port: int | None = Field(
+        default=None, ge=0, le=65535, description="where /metrics, /livez and /readyz are served; 0: any free port"
+    )
+    metrics_host: str = Field(default="127.0.0.1", min_length=1, description="a name or address of this machine")
+
     @model_validator(mode="after")
     def _stops_before_it_is_taken_for_dead(self) -> Self:
         if not self.heartbeat_seconds < self.deadline_seconds < self.lease_seconds:

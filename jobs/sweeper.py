@@ -15,6 +15,7 @@ from db.ledger.commands import Ending, Stranded
 from db.ledger.rules import TERMINAL, WORK_IS_DUE, JobError, Verdict, decide_crash, decide_fault, decide_stop
 from db.session import Database, Tx
 from db.telemetry import get_logger
+from jobs import metrics
 from jobs.settings import WorkerSettings
 
 log = get_logger(__name__)
@@ -54,6 +55,7 @@ class Sweeper:
             recalled = await ledger.recall(tx, now=tx.now, unclaimed=self._unclaimed, limit=self._batch)
             if recalled:
                 tx.hint(WORK_IS_DUE)
+        metrics.recalled(recalled)
         if recalled:
             log.warning("jobs.recalled", count=recalled)
         return recalled
@@ -63,6 +65,7 @@ class Sweeper:
         async with self._database.transaction() as tx:
             found = await ledger.lost(tx, now=tx.now, lease=self._lease, limit=self._batch)
             doomed = await self._give_back(tx, found)
+        metrics.rescued(found, doomed)
         for job in doomed:
             await self._end(job, _crashed(job))
         if found:
@@ -111,6 +114,7 @@ class Sweeper:
             log.exception("job.not_taken_away", job_id=str(job.job_id), kind=job.kind)
             return
         if is_written:
+            metrics.taken_away(job, verdict)
             log.warning("job.taken_away", job_id=str(job.job_id), state=verdict.state, message=verdict.message)
 
     async def _write_end(self, job: Stranded, verdict: Verdict) -> bool:

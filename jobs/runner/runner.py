@@ -16,6 +16,7 @@ from db.ledger import commands as ledger
 from db.ledger.rules import WORK_IS_DUE, AttemptOutcome, JobState, Verdict, decide_release, decide_stop
 from db.session import STORE_ERRORS, Database, is_retryable
 from db.telemetry import get_logger
+from jobs import metrics
 from jobs.attempt import COMPLETED, Attempt, Declared, Journal, Stop
 from jobs.attempt.journal import aged
 from jobs.runner.grouping import Grouped
@@ -168,6 +169,7 @@ class Runner:
             claimed = await ledger.claim(
                 single, tickets=tickets, worker_id=self.card.id, worker_name=self.card.name, kinds=self.card.kinds
             )
+        metrics.claimed(len(tickets), claimed)
         by_job = {job.job_id: job for job in claimed}
         # Two tickets of one job cannot both be in date: the claim goes to the first that asks for it.
         return [by_job.pop(t.job_id) if _is_for(by_job.get(t.job_id), t) else None for t in tickets]
@@ -175,7 +177,8 @@ class Runner:
     async def _handle(self, supervision: Supervision) -> "asyncio.Task[Any]":
         attempt = supervision.attempt
         try:
-            body = await supervision.run(self._body(attempt), timeout_seconds=attempt.claimed.timeout_seconds)
+            with metrics.handling(attempt.claimed.kind):
+                body = await supervision.run(self._body(attempt), timeout_seconds=attempt.claimed.timeout_seconds)
         finally:
             self._busy -= 1
             self._on_free()
@@ -192,6 +195,7 @@ class Runner:
         while verdict is not None and attempt.stop is not Stop.LOST:
             try:
                 if await self._write_end(attempt, verdict, result):
+                    metrics.ended(attempt.claimed.kind, verdict.outcome)
                     log.info("job.ended", state=verdict.state, outcome=verdict.outcome, message=verdict.message)
                     return
                 verdict = await self._reconsidered(attempt, verdict)
@@ -202,6 +206,7 @@ class Runner:
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, LONGEST_WAIT_SECONDS)
         if attempt.is_completed:
+            metrics.ended(attempt.claimed.kind, AttemptOutcome.COMPLETED)
             log.info("job.ended", state=JobState.COMPLETED, outcome=AttemptOutcome.COMPLETED, message="Completed.")
         else:
             log.warning("job.not_ours", why=attempt.stop)

@@ -50,13 +50,13 @@ class Heartbeat:
         self._own: asyncio.AbstractEventLoop | None = None
         self._asked: asyncio.Event | None = None
         self._is_over = False
-        self._last = time.monotonic()
+        self._last = self._tried = time.monotonic()
         self._is_late = False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
         """Begin to beat. The worker's row is there already, written by whoever starts us."""
-        self._last = time.monotonic()
+        self._last = self._tried = time.monotonic()
         self._thread.start()
 
     def ask(self) -> None:
@@ -64,6 +64,16 @@ class Heartbeat:
         if self._own is not None and self._asked is not None and not self._is_over:
             with contextlib.suppress(RuntimeError):  # the loop has just been closed
                 self._own.call_soon_threadsafe(self._asked.set)
+
+    @property
+    def seconds_since_beat(self) -> float:
+        """How long ago the newest beat that arrived was begun."""
+        return time.monotonic() - self._last
+
+    @property
+    def seconds_since_try(self) -> float:
+        """How long ago the newest beat was begun, whatever became of it."""
+        return time.monotonic() - self._tried
 
     async def stop(self) -> None:
         """Beat no more."""
@@ -94,7 +104,7 @@ class Heartbeat:
             await database.close()
 
     async def _beat(self, database: Database) -> None:
-        began = time.monotonic()
+        began = self._tried = time.monotonic()
         held = self._held()
         try:
             async with asyncio.timeout(self._settings.deadline_seconds), database.transaction() as tx:

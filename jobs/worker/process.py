@@ -21,6 +21,7 @@ from db.telemetry import configure_logging, get_logger
 from jobs import registry
 from jobs.attempt import Declared, Stop
 from jobs.dispatcher import Dispatcher, Dispatching, Duty, Work
+from jobs.probes import Page
 from jobs.runner import Runner
 from jobs.schedule import Scheduler
 from jobs.settings import WorkerSettings
@@ -78,6 +79,9 @@ class WorkerProcess:
             on_answer=self._hear,
             on_deadline=self._stand_still,
         )
+        self.page = Page(
+            settings=settings, heartbeat=self._heartbeat, database=database, running=lambda: len(self.runner.running)
+        )
         self._scheduler = Scheduler(
             database=database, database_settings=database_settings, card=self.card, settings=settings, kinds=kinds
         )
@@ -88,7 +92,8 @@ class WorkerProcess:
         self._unknown: frozenset[UUID] = frozenset()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set, then drain and go."""
+        """Work until `stop` is set, then drain and go. Raises SetupError where the page's port cannot be had."""
+        self.page.start()
         async with self._database.transaction() as tx:
             await ledger.beat(tx, card=self.card, is_draining=False, now=tx.now)
         self._heartbeat.start()
@@ -111,6 +116,7 @@ class WorkerProcess:
             await end_tasks(tasks)
             await self._heartbeat.stop()
             await self._bus.close()
+            await self.page.stop()
         await self._retire()
 
     # ------------------------------------------------------------------------------------------- working

@@ -47,3 +47,14 @@ def test_a_pod_may_take_longer_than_its_drain() -> None:
         drain = int(re.findall(rf'{part.upper()}_DRAIN_SECONDS: "(\d+)"', settings)[0])
         grace = re.findall(r"terminationGracePeriodSeconds: (\d+)", (DEPLOY / f"kubernetes/{part}.yaml").read_text())
         assert int(grace[0]) >= before_the_drain + drain + 5
+
+
+def test_a_workers_probes_ask_the_port_that_its_settings_open() -> None:
+    settings = (DEPLOY / "kubernetes/settings.yaml").read_text()
+    worker = (DEPLOY / "kubernetes/worker.yaml").read_text()
+    (port,) = re.findall(r'WORKER_METRICS_PORT: "(\d+)"', settings)
+    assert re.findall(r"containerPort: (\d+)", worker) == [port]
+    assert re.findall(r'prometheus.io/port: "(\d+)"', worker) == [port]
+    assert re.findall(r"path: (/\w+), port: page", worker) == ["/livez", "/livez", "/readyz"]
+    (compose,) = re.findall(r'WORKER_METRICS_PORT: "(\d+)"', (DEPLOY / "compose.yaml").read_text())
+    assert f"http://127.0.0.1:{compose}/readyz" in (DEPLOY / "compose.yaml").read_text()
