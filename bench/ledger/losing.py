@@ -8,7 +8,7 @@ from bench.ledger.field import Field
 from bench.ledger.goals import Row, below
 from bench.ledger.kinds import Starts
 from bench.ledger.peers import OURS
-from bench.ledger.working import until, working
+from bench.ledger.working import until_done, working
 from db.ledger import commands as ledger
 from db.ledger.rules import WORK_IS_DUE
 
@@ -35,7 +35,7 @@ async def flushing(field: Field, say: Callable[[str], None]) -> list[Row]:
             await worker.until_told("started", count // 10)
             await field.redis.flushall()
             flushed = time.monotonic()
-            await until(field.ours.is_done, what="the jobs after FLUSHALL")
+            await until_done(field.ours.left, what="the jobs after FLUSHALL")
             whole.values.append(time.monotonic() - flushed)
             after = sorted(at for at in worker.told.values() if at > flushed)
             gaps = [later - earlier for earlier, later in zip([flushed, *after], after, strict=False)]

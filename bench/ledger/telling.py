@@ -12,7 +12,7 @@ from bench.ledger.field import Field
 from bench.ledger.goals import Row, at_least, below
 from bench.ledger.kinds import Tells
 from bench.ledger.peers import OURS
-from bench.ledger.working import until, working
+from bench.ledger.working import until_done, working
 from db.ledger import commands as ledger
 from db.ledger.rules import WORK_IS_DUE
 
@@ -44,7 +44,7 @@ async def _flood(field: Field) -> tuple[int, float, int, int]:
     async with working(OURS, field.places[OURS]) as worker:
         await counting.begin()
         began = worker.go()
-        await until(ours.is_done, what="the tellers")
+        await until_done(ours.left, what="the tellers")
         seconds = time.monotonic() - began
         events = await ours.connection.fetchval(f"SELECT count(*) FROM job_events WHERE {TOLD}")
         statements, commands = await counting.statements(), await counting.commands()
@@ -57,7 +57,7 @@ async def _paced(field: Field) -> float:
     await _tellers(field, Tells(int(a_second * field.sizes.seconds / 2), pause_seconds=1 / a_second))
     async with working(OURS, field.places[OURS]) as worker:
         worker.go()
-        await until(field.ours.is_done, what="the slow tellers")
+        await until_done(field.ours.left, what="the slow tellers")
     took = await field.ours.connection.fetchval(
         "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY pg_xact_commit_timestamp(xmin) - at)"
         f" FROM job_events WHERE {TOLD}"

@@ -7,11 +7,10 @@ from collections.abc import Callable
 
 from bench.ledger.field import Field
 from bench.ledger.goals import Goal, Row, at_least, below
-from bench.ledger.peers import CLIENTS, OURS
-from bench.ledger.working import Stuck, until, working
+from bench.ledger.peers import CLIENTS, OURS, Queue
+from bench.ledger.working import Stuck, until, until_done, working
 
 GOALS = {"arq": at_least(1.3), "oban": at_least(1.0), "saq": at_least(2.5), "procrastinate": at_least(3.5)}
-ENDS_WITHIN_SECONDS = 120.0
 
 # name → jobs a second, of one round
 Rates = dict[str, float]
@@ -56,9 +55,8 @@ async def _both(field: Field, name: str, counts: list[Row]) -> tuple[float, floa
     counting = field.counting(name)
     async with working(name, field.places[name]) as worker:
         await counting.begin()
-        began = worker.go()
-        await until(queue.is_done, what=f"{name} works {sizes.jobs} jobs", seconds=ENDS_WITHIN_SECONDS)
-        beforehand = sizes.jobs / (time.monotonic() - began)
+        worker.go()
+        beforehand = await _rate(queue, sizes.jobs)
         if name == OURS:
             found = (await counting.commands(), await counting.statements())
             for row, total in zip(
@@ -73,8 +71,20 @@ async def _both(field: Field, name: str, counts: list[Row]) -> tuple[float, floa
                 await queue.enqueue()
 
         await asyncio.gather(*[client() for _ in range(CLIENTS)])
-        await until(queue.is_done, what=f"{name} works while it is asked", seconds=ENDS_WITHIN_SECONDS)
+        await until_done(queue.left, what=f"{name} works while it is asked")
         return beforehand, each * CLIENTS / (time.monotonic() - began)
+
+
+async def _rate(queue: Queue, jobs: int) -> float:
+    """Jobs a second from the first ones done to the last: how long a worker takes to connect is no part of it."""
+
+    async def begun() -> bool:
+        return await queue.left() < jobs
+
+    await until(begun, what="the first job done")
+    left, began = await queue.left(), time.monotonic()
+    await until_done(queue.left, what=f"{jobs} jobs done")
+    return left / (time.monotonic() - began)
 
 
 def _ratios(field: Field, how: str, rounds: list[Rates]) -> list[Row]:

@@ -27,6 +27,15 @@ async def until(look: Callable[[], Awaitable[bool]], *, what: str, seconds: floa
         await asyncio.sleep(LOOK_SECONDS)
 
 
+async def until_done(left: Callable[[], Awaitable[int]], *, what: str) -> None:
+    """Wait until nothing is left. Raises Stuck."""
+
+    async def done() -> bool:
+        return await left() == 0
+
+    await until(done, what=what)
+
+
 @dataclass
 class Working:
     """A worker process that has imported everything and waits for the word."""

@@ -46,8 +46,8 @@ class Queue(Protocol):
     async def enqueue_many(self, count: int) -> None:
         """Ask for many jobs in the way that is fastest."""
 
-    async def is_done(self) -> bool:
-        """Whether every job has been completed, and that is written down."""
+    async def left(self) -> int:
+        """How many jobs have not been completed, as far as is written down."""
 
     async def work(self) -> None:
         """Be the worker, until the process ends."""

@@ -42,8 +42,8 @@ class Queue:
         for _ in range(count):
             await self.redis.enqueue_job("nothing")
 
-    async def is_done(self) -> bool:
-        return not await self.redis.zcard("arq:queue")
+    async def left(self) -> int:
+        return int(await self.redis.zcard("arq:queue"))
 
     async def work(self) -> None:
         worker = Worker(

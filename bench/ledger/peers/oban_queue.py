@@ -55,10 +55,10 @@ class Queue:
     async def enqueue_many(self, count: int) -> None:
         await self.oban.enqueue_many(Nothing.new() for _ in range(count))
 
-    async def is_done(self) -> bool:
+    async def left(self) -> int:
         async with self.pool.connection() as connection:
-            answer = await connection.execute("SELECT EXISTS (SELECT FROM oban_jobs WHERE state <> 'completed')")
-            return not (await answer.fetchone())[0]
+            answer = await connection.execute("SELECT count(*) FROM oban_jobs WHERE state <> 'completed'")
+            return int((await answer.fetchone())[0])
 
     async def work(self) -> None:
         await self.pool.open(wait=True)

@@ -61,10 +61,9 @@ class Queue:
                     await ledger.enqueue(tx, work=Nothing(), actor_id=None)
                 tx.hint(WORK_IS_DUE)
 
-    async def is_done(self) -> bool:
-        return not await self.connection.fetchval(
-            "SELECT /* measuring */ EXISTS (SELECT FROM jobs WHERE state <> 'completed')"
-        )
+    async def left(self) -> int:
+        left = "SELECT /* measuring */ count(*) FROM jobs WHERE state <> 'completed'"
+        return int(await self.connection.fetchval(left))
 
     async def work(self) -> None:
         await run_worker(

@@ -47,8 +47,8 @@ class Queue:
     async def enqueue_many(self, count: int) -> None:
         await self.queries.enqueue(["nothing"] * count, [None] * count, [0] * count)
 
-    async def is_done(self) -> bool:
-        return not await self.pool.fetchval("SELECT EXISTS (SELECT FROM pgqueuer)")
+    async def left(self) -> int:
+        return int(await self.pool.fetchval("SELECT count(*) FROM pgqueuer"))
 
     async def work(self) -> None:
         await self.open()

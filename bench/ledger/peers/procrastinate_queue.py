@@ -50,12 +50,10 @@ class Queue:
     async def enqueue_many(self, count: int) -> None:
         await self.nothing.batch_defer_async(*[{} for _ in range(count)])
 
-    async def is_done(self) -> bool:
+    async def left(self) -> int:
         async with self.pool.connection() as connection:
-            answer = await connection.execute(
-                "SELECT EXISTS (SELECT FROM procrastinate_jobs WHERE status <> 'succeeded')"
-            )
-            return not (await answer.fetchone())[0]
+            answer = await connection.execute("SELECT count(*) FROM procrastinate_jobs WHERE status <> 'succeeded'")
+            return int((await answer.fetchone())[0])
 
     async def work(self) -> None:
         await self.open()

@@ -49,10 +49,10 @@ class Queue:
         for _ in range(count):
             await self.queue.enqueue("nothing", timeout=0)
 
-    async def is_done(self) -> bool:
+    async def left(self) -> int:
         async with self.pool.connection() as connection:
-            answer = await connection.execute("SELECT EXISTS (SELECT FROM saq_jobs WHERE status <> 'complete')")
-            return not (await answer.fetchone())[0]
+            answer = await connection.execute("SELECT count(*) FROM saq_jobs WHERE status <> 'complete'")
+            return int((await answer.fetchone())[0])
 
     async def work(self) -> None:
         await self.open()
