@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BindParameter, Executable, Interval, bindparam, text
+import orjson
+from sqlalchemy import JSON, BindParameter, Interval, bindparam, text
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.sql.elements import ClauseElement
-from sqlalchemy.types import TypeEngine
 
 from db.clock import SHIFT
 
@@ -44,15 +44,21 @@ def compile_statement(statement: ClauseElement) -> Compiled:
 class Write:
     """A statement that writes, with `$now` for the time.
 
-    In a transaction that is the transaction's `now`; alone it is the time at which the statement began. `returning`
-    gives the types of columns that SQLAlchemy does not read by itself, such as JSONB.
+    In a transaction that is the transaction's `now`; alone it is the time at which the statement began.
     """
 
-    def __init__(
-        self, template: str, *parameters: BindParameter[Any], returning: Mapping[str, TypeEngine[Any]] | None = None
-    ) -> None:
-        inside = text(template.replace("$now", "CAST(:now AS timestamptz)")).bindparams(*parameters)
-        self.inside: Executable = inside.columns(**returning) if returning else inside
+    def __init__(self, template: str, *parameters: BindParameter[Any]) -> None:
+        inside = text(template.replace("$now", "CAST(:now AS timestamptz)"))
+        self.inside = compile_statement(inside.bindparams(*parameters))
         alone = text(template.replace("$now", f"(statement_timestamp() + CAST(:{SHIFT} AS interval))"))
         shift = [bindparam(SHIFT, type_=Interval())] if "$now" in template else []
         self.alone = compile_statement(alone.bindparams(*parameters, *shift))
+        self._json = frozenset(each.key for each in parameters if isinstance(each.type, JSON))
+
+    def arguments_inside(self, values: Mapping[str, Any]) -> list[Any]:
+        """The values for `inside`. JSON as text: so SQLAlchemy has set its connections up."""
+        compiled = self.inside
+        return [
+            orjson.dumps(value).decode() if name in self._json and value is not None else value
+            for name, value in zip(compiled.names, compiled.arguments(values), strict=True)
+        ]

@@ -3,6 +3,7 @@
 import traceback
 from typing import Any
 
+import asyncpg
 import strawberry
 from graphql import GraphQLError
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -25,7 +26,7 @@ for _value in _ERROR_CODE.__strawberry_definition__.values:
     _value.description = CODES[_value.name]
 
 INTERNAL_MESSAGE = "Something went wrong on the server. Quote the request id when you report it."
-OUTAGES = (Outage, OperationalError, InterfaceError, PoolTimeoutError, ConnectionError)
+OUTAGES = (Outage, OperationalError, InterfaceError, asyncpg.InterfaceError, PoolTimeoutError, ConnectionError)
 # query_canceled (the statement's time is over) and lock_not_available.
 GAVE_UP = frozenset({"57014", "55P03"})
 # Connections that broke, and a server that stops or starts.
@@ -87,7 +88,7 @@ def present(error: GraphQLError, *, request_id: str) -> dict[str, Any]:
         case HoldfastError() if cause.code is not Code.INTERNAL:
             shown["message"] = str(cause)
             shown["extensions"] = {"code": cause.code}
-        case DBAPIError() if sqlstate(cause) in GAVE_UP:
+        case Exception() if sqlstate(cause) in GAVE_UP:
             shown["message"] = "The server gave up waiting for others who write the same. Try again."
             shown["extensions"] = {"code": Code.TIMEOUT}
         case _:
@@ -100,9 +101,9 @@ def present(error: GraphQLError, *, request_id: str) -> dict[str, Any]:
 
 
 def _is_outage(cause: BaseException) -> bool:
-    if isinstance(cause, DBAPIError) and (cause.connection_invalidated or (sqlstate(cause) or "")[:2] in LOST):
+    if isinstance(cause, DBAPIError) and cause.connection_invalidated:
         return True
-    return isinstance(cause, OUTAGES)
+    return isinstance(cause, OUTAGES) or (sqlstate(cause) or "")[:2] in LOST
 
 
 def _cause(error: GraphQLError) -> BaseException | None:

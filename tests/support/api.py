@@ -47,7 +47,7 @@ class Api:
 
     async def statements(self, query: str, **variables: Any) -> int:
         """How many statements a query costs."""
-        written = count_statements(self.database.engine)
+        written = count_statements(self.database)
         before = self.database.reader.statements
         await self.data(query, **variables)
         return self.database.reader.statements - before + written["statements"]

@@ -1,11 +1,13 @@
 """What is written in the ledger. None of it commits."""
 
 from db.ledger.commands.asking import (
+    Asked,
     CancelOutcome,
     Enqueued,
     cancel_others,
     enqueue,
     enqueue_again,
+    enqueue_many,
     request_cancel,
 )
 from db.ledger.commands.dispatching import Dispatched, dispatch, dispatch_limited, hand_back, promote, recall
@@ -16,6 +18,7 @@ from db.ledger.commands.sweeping import Stranded, deaf, lost, overdue
 
 __all__ = [
     "Answer",
+    "Asked",
     "CancelOutcome",
     "Claimed",
     "Dispatched",
@@ -34,6 +37,7 @@ __all__ = [
     "end_attempts",
     "enqueue",
     "enqueue_again",
+    "enqueue_many",
     "hand_back",
     "hold",
     "keep_house",

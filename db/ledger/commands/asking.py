@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
 
+from db.compiled import Write
 from db.errors import Code, refuse
 from db.ledger.commands.telling import as_json, ended_job, telling
 from db.ledger.jobs import Subject, Work
@@ -33,6 +35,15 @@ class Enqueued:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A piece of work to ask for, the thing it is for, and when it may begin (None: at once)."""
+
+    work: Work
+    subject: Subject | None = None
+    scheduled_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CancelOutcome:
     """What a request to cancel did. `ended` is the job where it was cancelled at once."""
 
@@ -41,27 +52,63 @@ class CancelOutcome:
     ended: EndedJob | None
 
 
-_ENQUEUE = text("""
-WITH made AS (
-    INSERT INTO jobs (
-        kind, queue, state, priority, args, args_version, max_attempts, timeout_seconds, enqueued_at, scheduled_at,
-        last_seq, unique_key, concurrency_key, subject_type, subject_id, subject_label, actor_id, retry_of
-    )
-    VALUES (
-        :kind, :queue, :state, :priority, :args, :args_version, :max_attempts, :timeout_seconds,
-        CAST(:now AS timestamptz), CAST(:scheduled_at AS timestamptz),
-        1, :unique_key, :concurrency_key, :subject_type, CAST(:subject_id AS uuid), :subject_label,
-        CAST(:actor_id AS uuid), CAST(:retry_of AS uuid)
-    )
+_COLUMNS = """
+    kind, queue, state, priority, args, args_version, max_attempts, timeout_seconds, enqueued_at, scheduled_at,
+    last_seq, unique_key, concurrency_key, subject_type, subject_id, subject_label, actor_id, retry_of
+"""
+_UNLESS_LIVE = """
     ON CONFLICT (kind, unique_key)
         WHERE unique_key IS NOT NULL AND state IN ('scheduled', 'queued', 'dispatched', 'running')
         DO NOTHING
     RETURNING id, state, enqueued_at
+"""
+_TOLD = """
+    INSERT INTO job_events (job_id, seq, at, type, state, progress, attempt)
+    SELECT id, 1, enqueued_at, 'STATUS', state, 0, 0 FROM made
+"""
+
+
+def _making(statement: str) -> str:
+    return statement.replace("$columns", _COLUMNS).replace("$unless_live", _UNLESS_LIVE).replace("$told", _TOLD)
+
+
+_ENQUEUE = Write(
+    _making("""
+WITH made AS (
+    INSERT INTO jobs ($columns) VALUES (
+        :kind, :queue, :state, :priority, :args, :args_version, :max_attempts, :timeout_seconds, $now,
+        CAST(:scheduled_at AS timestamptz), 1, :unique_key, :concurrency_key, :subject_type,
+        CAST(:subject_id AS uuid), :subject_label, CAST(:actor_id AS uuid), CAST(:retry_of AS uuid)
+    )
+    $unless_live
 )
-INSERT INTO job_events (job_id, seq, at, type, state, progress, attempt)
-SELECT id, 1, enqueued_at, 'STATUS', state, 0, 0 FROM made
-RETURNING job_id
-""").bindparams(as_json("args"))
+$told RETURNING job_id AS id
+"""),
+    as_json("args"),
+)
+
+# The ids are made here, so that they grow with the places in the caller's list.
+_ENQUEUE_MANY = Write(
+    _making("""
+WITH asked AS MATERIALIZED (
+    SELECT uuidv7() AS id, work.* FROM jsonb_to_recordset(:works) AS work (
+        place integer, kind text, queue text, state text, priority smallint, args jsonb, args_version integer,
+        max_attempts integer, timeout_seconds integer, scheduled_at timestamptz, unique_key text, concurrency_key text,
+        subject_type text, subject_id uuid, subject_label text, actor_id uuid
+    ) ORDER BY place
+),
+made AS (
+    INSERT INTO jobs (id, $columns) SELECT
+        id, kind, queue, state, priority, args, args_version, max_attempts, timeout_seconds, $now, scheduled_at, 1,
+        unique_key, concurrency_key, subject_type, subject_id, subject_label, actor_id, NULL
+    FROM asked
+    $unless_live
+),
+told AS ($told)
+SELECT asked.id, asked.place FROM asked JOIN made ON made.id = asked.id
+"""),
+    as_json("works"),
+)
 
 _SAME_WORK = text("""
 SELECT id FROM jobs
@@ -69,26 +116,18 @@ WHERE kind = :kind AND unique_key = :unique_key AND state IN ('scheduled', 'queu
 """)
 
 # A new job like the old one. Its key may be taken by a third: then nothing is made.
-_SUCCESSOR = text("""
+_SUCCESSOR = Write(
+    _making("""
 WITH made AS (
-    INSERT INTO jobs (
-        kind, queue, state, priority, args, args_version, max_attempts, timeout_seconds, enqueued_at, scheduled_at,
-        last_seq, unique_key, concurrency_key, subject_type, subject_id, subject_label, actor_id, retry_of
-    )
-    SELECT
-        kind, queue, 'queued', priority, args, args_version, max_attempts, timeout_seconds,
-        CAST(:now AS timestamptz), CAST(:now AS timestamptz),
-        1, unique_key, concurrency_key, subject_type, subject_id, subject_label, CAST(:actor_id AS uuid), id
+    INSERT INTO jobs ($columns) SELECT
+        kind, queue, 'queued', priority, args, args_version, max_attempts, timeout_seconds, $now, $now, 1,
+        unique_key, concurrency_key, subject_type, subject_id, subject_label, CAST(:actor_id AS uuid), id
     FROM jobs WHERE id = :job_id
-    ON CONFLICT (kind, unique_key)
-        WHERE unique_key IS NOT NULL AND state IN ('scheduled', 'queued', 'dispatched', 'running')
-        DO NOTHING
-    RETURNING id, state, enqueued_at
+    $unless_live
 )
-INSERT INTO job_events (job_id, seq, at, type, state, progress, attempt)
-SELECT id, 1, enqueued_at, 'STATUS', state, 0, 0 FROM made
-RETURNING job_id
+$told RETURNING job_id AS id
 """)
+)
 
 _LOCK = text("SELECT state, cancel_requested_at, worker_id FROM jobs WHERE id = :job_id FOR NO KEY UPDATE")
 
@@ -143,8 +182,43 @@ async def enqueue(
     Where the work has a unique key and a job of that key waits or runs, that job is the answer. `actor_id` None: the
     system asks.
     """
-    at = max(scheduled_at, tx.now) if scheduled_at is not None else tx.now
-    values = {
+    values = _stored(tx, Asked(work, subject, scheduled_at), actor_id) | {"retry_of": retry_of}
+    while True:
+        made = await tx.fetch(_ENQUEUE, values)
+        if made:
+            job_id = made[0]["id"]
+            tx.hint(WORK_IS_DUE, job_topic(job_id))
+            return Enqueued(job_id, created=True)
+        same = await _same_work(tx, work)
+        if same is not None:
+            return same
+
+
+async def enqueue_many(tx: Tx, *, asked: Sequence[Asked], actor_id: UUID | None) -> list[Enqueued]:
+    """Ask for many pieces of work in one statement. The answers are in their order, each as `enqueue` gives it."""
+    answers: dict[int, Enqueued] = {}
+    while left := [place for place in range(len(asked)) if place not in answers]:
+        works = [_stored(tx, asked[place], actor_id) | {"place": place} for place in left]
+        for row in await tx.fetch(_ENQUEUE_MANY, {"works": works}):
+            answers[row["place"]] = Enqueued(row["id"], created=True)
+            tx.hint(WORK_IS_DUE, job_topic(row["id"]))
+        for place in left:
+            if place not in answers and (same := await _same_work(tx, asked[place].work)) is not None:
+                answers[place] = same
+    return [answers[place] for place in range(len(asked))]
+
+
+async def _same_work(tx: Tx, work: Work) -> Enqueued | None:
+    # It may have ended since we tried; then there is room for ours.
+    found = await tx.execute(_SAME_WORK, {"kind": work.kind, "unique_key": work.unique_key()})
+    same: UUID | None = found.scalar()
+    return None if same is None else Enqueued(same, created=False)
+
+
+def _stored(tx: Tx, asked: Asked, actor_id: UUID | None) -> dict[str, Any]:
+    work, subject = asked.work, asked.subject
+    at = tx.now if asked.scheduled_at is None else max(asked.scheduled_at, tx.now)
+    return {
         "kind": work.kind,
         "queue": work.queue,
         "state": JobState.QUEUED if at == tx.now else JobState.SCHEDULED,
@@ -153,7 +227,6 @@ async def enqueue(
         "args_version": work.args_version,
         "max_attempts": work.max_attempts,
         "timeout_seconds": work.timeout_seconds,
-        "now": tx.now,
         "scheduled_at": at,
         "unique_key": work.unique_key(),
         "concurrency_key": work.concurrency_key(),
@@ -161,17 +234,7 @@ async def enqueue(
         "subject_id": subject and subject.id,
         "subject_label": subject and subject.label,
         "actor_id": actor_id,
-        "retry_of": retry_of,
     }
-    while True:
-        job_id = (await tx.execute(_ENQUEUE, values)).scalar()
-        if job_id is not None:
-            tx.hint(WORK_IS_DUE, job_topic(job_id))
-            return Enqueued(job_id, created=True)
-        # The other one may end between the two statements; then there is room for ours.
-        same = (await tx.execute(_SAME_WORK, values)).scalar()
-        if same is not None:
-            return Enqueued(same, created=False)
 
 
 async def request_cancel(
@@ -228,8 +291,9 @@ async def enqueue_again(tx: Tx, *, job_id: UUID, actor_id: UUID | None, now: dat
         raise refuse(Code.NOT_FOUND, "There is no such job.", "jobId")
     has_live_successor = bool((await tx.execute(_HAS_LIVE_SUCCESSOR, {"job_id": job_id})).scalar())
     decide_retry(state=JobState(found.state), has_live_successor=has_live_successor)
-    made: UUID | None = (await tx.execute(_SUCCESSOR, {"job_id": job_id, "actor_id": actor_id, "now": now})).scalar()
-    if made is None:
+    made = await tx.fetch(_SUCCESSOR, {"job_id": job_id, "actor_id": actor_id, "now": now})
+    if not made:
         raise refuse(Code.JOB_NOT_RETRYABLE, "Another job does the same work already.", "jobId")
-    tx.hint(WORK_IS_DUE, job_topic(made), job_topic(job_id))
-    return made
+    new_job_id: UUID = made[0]["id"]
+    tx.hint(WORK_IS_DUE, job_topic(new_job_id), job_topic(job_id))
+    return new_job_id

@@ -23,7 +23,7 @@ SELECT * FROM moved
 
 def telling(change: str, *parameters: BindParameter[Any]) -> Write:
     """The statement that makes the change and tells it as a STATUS event of the same instant."""
-    return Write(_TELLING.replace("$change", change), *parameters, returning={"args": JSONB(), "error": JSONB()})
+    return Write(_TELLING.replace("$change", change), *parameters)
 
 
 def as_json(name: str) -> BindParameter[Any]:

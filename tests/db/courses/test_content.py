@@ -128,7 +128,7 @@ async def test_a_course_of_2_000_items_costs_as_many_statements_as_one_of_two(da
     ed = await editor(database)
     counts = []
     for key, size in (("small", (1, 1, 2)), ("large", (10, 20, 10))):
-        counter = count_statements(database.engine)
+        counter = count_statements(database)
         units, lessons, each = size
         await run_import(database, ed, document(key, units=units, lessons=lessons, items=each))
         counts.append(counter["statements"])

@@ -148,7 +148,7 @@ async def test_ten_thousand_cost_as_many_statements_as_two(database: Database) -
     people = await make_people(database, 9_000)
     counts = []
     for user_ids, emails in ((people[:1], ["x@example.org"]), (people, [f"a{n}@example.org" for n in range(1_000)])):
-        counter = count_statements(database.engine)
+        counter = count_statements(database)
         done = await enroll(database, teacher, class_id, user_ids, emails)
         counts.append(counter["statements"])
     assert (done.enrolled, done.pending, done.already_enrolled) == (8_999, 1_000, 1)

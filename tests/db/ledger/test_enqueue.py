@@ -10,9 +10,9 @@ from db.feed import Feed
 from db.ledger import commands as ledger
 from db.ledger.jobs import Subject
 from db.ledger.rules import TERMINAL, WORK_IS_DUE, JobState, job_topic
-from db.session import Database
-from tests.support.kinds import Steps, Unique
-from tests.support.ledger import ask, dispatched, events_of, execute, in_state, row_of, snapshot
+from db.session import Database, count_statements
+from tests.support.kinds import Empty, Steps, Unique
+from tests.support.ledger import ask, dispatched, events_of, execute, in_state, row_of, snapshot, story_of
 
 
 async def test_a_job_is_there_with_its_first_event_when_its_transaction_has_committed(database: Database) -> None:
@@ -99,3 +99,35 @@ async def test_the_hint_comes_after_the_commit(database: Database, feed: Feed) -
             assert await hints.wait(0.05) == frozenset()
         assert await hints.wait(5) == {WORK_IS_DUE}
     assert job_topic(asked.job_id) in tx.hints
+
+
+async def test_many_are_asked_for_in_one_statement_and_each_has_its_own_answer(database: Database) -> None:
+    first = await ask(database, Unique("a"))
+    async with database.transaction() as tx:
+        counter = count_statements(database)
+        later_today = tx.now + timedelta(hours=1)
+        asked = [
+            ledger.Asked(Steps(3)),
+            ledger.Asked(Unique("a")),
+            ledger.Asked(Empty(), scheduled_at=later_today),
+            ledger.Asked(Unique("b")),
+            ledger.Asked(Unique("b")),
+        ]
+        answers = await ledger.enqueue_many(tx, asked=asked, actor_id=None)
+        # One that makes, and one for each whose key is taken.
+        assert counter["statements"] == 3
+    assert [answer.created for answer in answers] == [True, False, True, True, False]
+    assert answers[1].job_id == first
+    assert answers[3].job_id == answers[4].job_id
+    rows = [await row_of(database, answer.job_id) for answer in answers]
+    assert [row["kind"] for row in rows] == ["test.steps", "test.unique", "test.empty", "test.unique", "test.unique"]
+    assert [row["state"] for row in rows] == ["queued", "queued", "scheduled", "queued", "queued"]
+    assert rows[0]["args"] == {"steps": 3, "pause_seconds": 0.0}
+    assert rows[2]["scheduled_at"] == later_today
+    assert sorted([answers[0].job_id, answers[2].job_id, answers[3].job_id]) == [
+        answers[0].job_id,
+        answers[2].job_id,
+        answers[3].job_id,
+    ]
+    for answer in answers:
+        assert (await story_of(database, answer.job_id))[0][0] == "STATUS"

@@ -242,7 +242,7 @@ async def test_a_job_that_somebody_has_locked_is_left_and_keeps_nobody_waiting(d
 async def test_deleting_a_batch_of_jobs_takes_two_statements_however_many_there_are(database: Database) -> None:
     for _ in range(6):
         await age(database, await completed(database), days=40)
-    counter = count_statements(database.engine)
+    counter = count_statements(database)
     async with database.transaction() as tx:
         first = counter["statements"]
         before = tx.now - timedelta(days=30)
