@@ -160,7 +160,8 @@ class Feed:
     async def listen(self, *topics: str) -> AsyncIterator[Listener]:
         """Hear the hints on these topics from now on: listen first, then read what is stored.
 
-        Where Redis was away, each listener hears all of its topics once, for what may have been missed.
+        A family's name alone hears all hints of the family, each by its own topic. Where Redis was away, each listener
+        hears all of its topics once, for what may have been missed; of a family, then, its name.
         """
         listener = Listener(topics)
         families = Counter(map(family_of, topics))
@@ -247,3 +248,7 @@ class Feed:
     def _tell(self, topic: str) -> None:
         for listener in self._listeners.get(topic, ()):
             listener.hear(topic)
+        family = family_of(topic)
+        if family != topic:
+            for listener in self._listeners.get(family, ()):
+                listener.hear(topic)

@@ -10,7 +10,8 @@
 import dataclasses
 import functools
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from enum import Enum
 from types import NoneType
 from typing import Annotated, Any, ClassVar, TypeVar, get_type_hints
@@ -147,14 +148,16 @@ def query(function: F) -> Any:
     return strawberry.field(resolver=resolve, description=_described(function))
 
 
-def subscription(function: Callable[..., AsyncIterator[Any]]) -> Any:
+def subscription(function: Callable[..., AsyncGenerator[Any, None]]) -> Any:
     """A stream for whoever is signed in. Raises Unauthenticated for anybody else, before anything is sent."""
 
     @functools.wraps(function)
     async def resolve(*args: Any, info: Info, **kwargs: Any) -> AsyncIterator[Any]:
         assert info.context.signed_in  # noqa: S101 - raises by itself
-        async for event in function(*args, info=info, **kwargs):
-            yield event
+        # Closed with the stream, not when it is collected: what it holds is let go of at once.
+        async with aclosing(function(*args, info=info, **kwargs)) as events:
+            async for event in events:
+                yield event
 
     return strawberry.subscription(resolver=resolve, description=_described(function))
 

@@ -7,12 +7,20 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
+from db.errors import Outage, TimedOut
+from db.session import STORE_ERRORS
 from resolvers.context import Context
 
 V = TypeVar("V")
 
+# What a store that is away, or too slow, raises. Streams ask again: what they show is still there afterwards.
+AWAY = (Outage, TimedOut, *STORE_ERRORS)
 LEAST_GAP_SECONDS = 0.5
 POLL_SECONDS = 1.5
+
+
+class FellBehind(Exception):
+    """More waits for a subscriber than is kept for one: it is to connect again."""
 
 
 async def watch(

@@ -155,6 +155,7 @@ class JobEvent(Base):
         CheckConstraint(one_of("state", JobState), name="state"),
         CheckConstraint("(type = 'LOG') = (level IS NOT NULL)", name="level"),
         CheckConstraint(one_of("level", LogLevel), name="level_known"),
+        Index(None, "written_by"),
         {"postgresql_partition_by": "RANGE (job_id)"},
     )
 
@@ -171,6 +172,9 @@ class JobEvent(Base):
     level: Mapped[LogLevel | None] = enum_column(LogLevel)
     message: Mapped[str | None]
     data: Mapped[Any | None] = mapped_column(JSONB(none_as_null=True))
+    # The number of the transaction that wrote it: with a snapshot it says what has been committed since (see
+    # `queries/moves.py`). Null where it was written before this was kept.
+    written_by: Mapped[Big | None] = mapped_column(server_default=text("pg_current_xact_id()::text::bigint"))
 
 
 class JobAttempt(Base):

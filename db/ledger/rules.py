@@ -128,9 +128,19 @@ def states_of(status: JobStatus) -> frozenset[JobState]:
 WORK_IS_DUE = "ledger.due"
 
 
+# The family of all job topics.
+JOB_TOPICS = "job"
+
+
 def job_topic(job_id: UUID) -> str:
     """Something happened to this job."""
-    return f"job.{job_id}"
+    return f"{JOB_TOPICS}.{job_id}"
+
+
+def job_of_topic(topic: str) -> UUID | None:
+    """The job of a topic; None for the family's name."""
+    key = topic.partition(".")[2]
+    return UUID(key) if key else None
 
 
 def worker_topic(worker_id: UUID) -> str:

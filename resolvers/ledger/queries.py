@@ -1,6 +1,5 @@
 """The queries of ledger."""
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
@@ -11,11 +10,10 @@ from db.accounts.rules import Viewer
 from db.errors import AccessDenied
 from db.ledger import queries as ledger
 from db.ledger.queries import JOB, JOBS, narrowing
-from db.ledger.rules import JobStatus
 from resolvers.context import Info
-from resolvers.fields import attr, enum_type, query
+from resolvers.fields import enum_type, query
 from resolvers.ids import decode_id
-from resolvers.ledger.types import Job, JobSchedule, JobWorker, QueueStats
+from resolvers.ledger.types import Job, JobFilter, JobSchedule, JobWorker, QueueStats
 from resolvers.paging import After, Connection, First, described
 from resolvers.selection import wanted
 
@@ -40,21 +38,6 @@ enum_type(
         "DISPATCH_ASC": "The next to run first; only jobs that wait.",
     },
 )
-
-
-@strawberry.input(description="Which jobs: all that is given must hold. A list means any of its values.")
-class JobFilter:
-    """A filter of jobs."""
-
-    kinds: list[str] | None = attr("Their kinds, such as `plan.publish`.", default=None)
-    statuses: list[JobStatus] | None = attr("Their statuses.", default=None)
-    subject_id: strawberry.ID | None = attr("The thing that they work on.", default=None)
-    requested_by_id: strawberry.ID | None = attr("The person who asked for them.", default=None)
-    queue: str | None = attr("Their queue.", default=None)
-    uuid: str | None = attr("Their key.", default=None)
-    is_quarantined: bool | None = attr("Whether several workers died of them.", default=None)
-    enqueued_from: datetime | None = attr("Asked for at this instant or later.", default=None)
-    enqueued_to: datetime | None = attr("Asked for before this instant.", default=None)
 
 
 @query

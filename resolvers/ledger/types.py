@@ -243,5 +243,20 @@ class JobSchedule(Row):
     last_job: Job | None = attr("The job of its newest tick; null before the first, and once that job is forgotten.")
 
 
+@strawberry.input(description="Which jobs: all that is given must hold. A list means any of its values.")
+class JobFilter:
+    """A filter of jobs."""
+
+    kinds: list[str] | None = attr("Their kinds, such as `plan.publish`.", default=None)
+    statuses: list[JobStatus] | None = attr("Their statuses.", default=None)
+    subject_id: strawberry.ID | None = attr("The thing that they work on.", default=None)
+    requested_by_id: strawberry.ID | None = attr("The person who asked for them.", default=None)
+    queue: str | None = attr("Their queue.", default=None)
+    uuid: str | None = attr("Their key.", default=None)
+    is_quarantined: bool | None = attr("Whether several workers died of them.", default=None)
+    enqueued_from: datetime | None = attr("Asked for at this instant or later.", default=None)
+    enqueued_to: datetime | None = attr("Asked for before this instant.", default=None)
+
+
 NODES: dict[str, Entity] = {"Job": JOB}
 TYPES: list[type] = [Job, QueueStats, JobWorker, JobSchedule]

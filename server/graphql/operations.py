@@ -18,6 +18,7 @@ from db.errors import Code, LimitExceeded
 from db.telemetry import get_logger
 from resolvers.context import Context
 from resolvers.errors import present
+from resolvers.watching import FellBehind
 from server.graphql.documents import MOST_TOLD, Document, Documents, hold
 from server.graphql.events import Event, answer_key
 from server.graphql.measure import OperationMeasure, longest_list
@@ -113,16 +114,8 @@ class Operations:
         return Outcome(self._body(result, operation, context))
 
     async def events(self, operation: Operation, context: Context) -> AsyncGenerator[Event, None]:
-        """The events of a subscription. Raises Rejected where it cannot start, or must end early."""
-        executor = self._build(operation, context)
-        if isinstance(executor, list):
-            raise Rejected(self._shown(executor, context))
-        stream: Any = create_source_event_stream(executor)
-        if is_awaitable(stream):
-            stream = await stream
-        if isinstance(stream, ExecutionResult):
-            raise Rejected(self._shown(stream.errors or [], context))
-        source = aiter(stream)
+        """The events of a subscription. Raises Rejected where it cannot start, or must end early; FellBehind."""
+        executor, source = await self._start(operation, context)
         key = answer_key(operation.document, operation.measure.node, operation.params.variables, operation.cost)
         try:
             while True:
@@ -137,6 +130,8 @@ class Operations:
                             answers[key] = event
                 except StopAsyncIteration:
                     return
+                except FellBehind:
+                    raise
                 except Exception as error:  # noqa: BLE001 - present() masks and logs what it does not know
                     # A source that cannot start says so with its first event, not when it is made.
                     raise Rejected(self._shown([self._located(error, operation)], context)) from None
@@ -144,6 +139,17 @@ class Operations:
         finally:
             if hasattr(source, "aclose"):
                 await source.aclose()
+
+    async def _start(self, operation: Operation, context: Context) -> tuple[Running, Any]:
+        executor = self._build(operation, context)
+        if isinstance(executor, list):
+            raise Rejected(self._shown(executor, context))
+        stream: Any = create_source_event_stream(executor)
+        if is_awaitable(stream):
+            stream = await stream
+        if isinstance(stream, ExecutionResult):
+            raise Rejected(self._shown(stream.errors or [], context))
+        return executor, aiter(stream)
 
     async def _event(self, executor: Running, payload: Any, operation: Operation, context: Context) -> Event:
         try:

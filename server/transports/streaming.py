@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from db.errors import Code
 from resolvers.context import Context
+from resolvers.watching import FellBehind
 from server import metrics
 from server.admission import Admission, watched
 from server.edge import Edge, address_of, edge_of
@@ -103,6 +104,8 @@ async def _read(events: AsyncGenerator[Event, None], framing: Framing, mailbox: 
                     work.interrupt("slow")
                     return
         mailbox.close(framing.ending)
+    except FellBehind:
+        work.interrupt("slow")
     except Rejected as rejection:
         mailbox.close(framing.failure(rejection.errors) + framing.ending)
 

@@ -16,6 +16,7 @@ from starlette.websockets import WebSocket
 
 from db.errors import Unauthenticated
 from resolvers.errors import present
+from resolvers.watching import FellBehind
 from server import metrics
 from server.admission import Admission, Follow, admit, watched
 from server.auth import AWAY, bearer_token
@@ -29,6 +30,8 @@ from server.transports.interrupt import Interruptible, alongside
 from server.transports.outbox import Outbox
 from server.transports.protocol import SUBPROTOCOL, CloseCode, Closed, Incoming
 from server.transports.streaming import LAST_WORD_SECONDS, SIGNED_OUT
+
+TOO_SLOW = (CloseCode.TRY_AGAIN_LATER, "Too many events wait for you: connect again")
 
 
 async def graphql(scope: Scope, receive: Receive, send: Send) -> None:
@@ -223,6 +226,9 @@ class _Connection:
         except RequestRefused as refusal:
             outcome = refusal.code
             self._outbox.put(protocol.error(message.id, [refusal.error]))
+        except FellBehind:
+            outcome = "slow"
+            self._close(*TOO_SLOW)
         except Rejected as rejection:
             outcome = rejection.errors[0]["extensions"]["code"]
             self._outbox.put(protocol.error(message.id, rejection.errors))
@@ -263,8 +269,7 @@ class _Connection:
             async with aclosing(self._edge.operations.events(operation, context)) as events:
                 async for event in events:
                     if not await self._outbox.put_event(id_, opening + event.text + "}"):
-                        self._close(CloseCode.TRY_AGAIN_LATER, "Too many events wait for you: connect again")
-                        return
+                        raise FellBehind
         self._outbox.put(protocol.complete(id_))
 
     async def _end_operations(self) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from db.accounts.rules import Role
 from db.session import Database
+from resolvers.watching import FellBehind
 from tests.server.support.facts import revoke_all, until
 from tests.server.support.serving import Running, token_of
 from tests.server.support.stage import Stage
@@ -131,6 +132,14 @@ async def test_a_reader_too_slow_gets_no_complete_and_connects_again(server: Run
             body = b""
     assert b"event: complete" not in body
     assert server.edge.streams.per_viewer.taken == 0
+
+
+async def test_a_source_that_its_reader_falls_behind_says_no_complete(
+    server: Running, stage: Stage, token: str
+) -> None:
+    async with streamed(server, NEWS, accept=EVENTS, token=token) as stream:
+        stage.news.put_nowait(FellBehind())
+        assert await stream.rest() == b":\n\n"
 
 
 @pytest.mark.edge(limits={"waiting_events": 8})

@@ -9,6 +9,7 @@ import websockets
 from db.accounts.models import User
 from db.accounts.rules import Role, Viewer
 from db.session import Database
+from resolvers.watching import FellBehind
 from tests.server.support.facts import revoke_all, until
 from tests.server.support.serving import Running, token_of
 from tests.server.support.sockets import socket_to
@@ -249,6 +250,16 @@ async def test_a_reader_too_slow_for_its_buffer_is_told_to_connect_again(server:
         await socket.subscribe("1", "subscription { flood }")
         # Nothing is read until the source has been closed, because too much was waiting.
         await stage.closed.wait()
+        assert await socket.closed() == (1013, "Too many events wait for you: connect again")
+
+
+async def test_a_source_that_its_reader_falls_behind_has_the_socket_closed_for_another_try(
+    server: Running, stage: Stage, token: str
+) -> None:
+    async with socket_to(server) as socket:
+        await socket.init(token)
+        await socket.subscribe("1", "subscription { news }")
+        stage.news.put_nowait(FellBehind())
         assert await socket.closed() == (1013, "Too many events wait for you: connect again")
 
 

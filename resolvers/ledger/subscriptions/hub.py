@@ -1,31 +1,38 @@
-"""What the subscribers of one process share: each job's newest events are read once, not once for each of them.
+"""What the subscribers of one process share: the events of all watched jobs, read once and together.
 
-A hint wakes the subscribers of a job, and the first of them reads. Whoever is further behind than what is kept reads
-for itself. Every second or so one statement looks at all watched jobs, so that hints that were lost cost only that.
+One task listens to the hints of all jobs. Those of watched ones wake it; it reads what is new of all of them in one
+statement, has each view of them read its jobs once, and then wakes the subscribers, who find everything ready. While it
+reads, hints gather for the next time. Whoever is further behind than what is kept reads for itself.
+
+Every second or so one statement looks at the numbers of all watched jobs, so that hints that were lost cost only that.
 """
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-import asyncpg
-
+from db.accounts.rules import Viewer
 from db.feed import Feed, Listener
-from db.ledger.queries import EventRow, last_seqs, read_events
-from db.ledger.rules import job_topic
+from db.ledger.queries import Cursor, EventRow, last_seqs, read_events, read_snapshots
+from db.ledger.rules import JOB_TOPICS, job_of_topic, job_topic
+from db.reading import Want
 from db.session import Reader
 from db.telemetry import get_logger
 from resolvers.context import Context
+from resolvers.gathering import Gathered
+from resolvers.ledger.subscriptions.views import JobView, JobViews, Shown, asking
+from resolvers.watching import AWAY
 
 log = get_logger(__name__)
 
 POLL_SECONDS = 1.5
+# How long the database is left alone after a failure.
+REST_SECONDS = 0.5
 KEPT_EVENTS = 256
-# So many at a time: whoever sends them gets its turn in between.
+# So many of a job at a time: whoever sends them gets its turn in between.
 READ_AT_ONCE = 100
 
 
@@ -33,42 +40,78 @@ READ_AT_ONCE = 100
 class _Watched:
     """A job that somebody watches: who, and its newest events in order, without gap."""
 
-    listeners: set[Listener] = field(default_factory=set)
+    job_id: UUID
+    watches: set["Watch"] = field(default_factory=set)
     kept: list[EventRow] = field(default_factory=list)
-    newest: int = 0
-    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    # The number up to which its events are known here; None before the first subscriber has seen where it stands.
+    newest: int | None = None
 
     def after(self, seq: int) -> list[EventRow] | None:
         """The kept events after this one; None where some may be missing."""
-        if seq >= self.newest:
+        if self.newest is None or seq >= self.newest:
             return []
         if not self.kept or self.kept[0].seq > seq + 1:
             return None
         return self.kept[seq + 1 - self.kept[0].seq :][:READ_AT_ONCE]
 
     def keep(self, events: Sequence[EventRow]) -> None:
-        """These events follow on what is kept, or on nothing."""
-        if self.kept and events and events[0].seq != self.kept[-1].seq + 1:
+        """These events follow on the newest."""
+        if self.kept and events[0].seq != self.kept[-1].seq + 1:
             self.kept = []
         self.kept = [*self.kept, *events][-KEPT_EVENTS:]
-        self.newest = self.kept[-1].seq if self.kept else self.newest
+        self.newest = events[-1].seq
 
 
 class Watch:
     """One subscriber's view of one job."""
 
-    def __init__(self, hub: "JobHub", job_id: UUID, listener: Listener) -> None:
+    def __init__(self, hub: "JobHub", watched: _Watched, context: Context, wanted: Want) -> None:
         self._hub = hub
-        self._job_id = job_id
-        self._listener = listener
+        self._watched = watched
+        self._context = context
+        self._wanted = wanted
+        self._bell = asyncio.Event()
+        self._ready: Shown | None = None
+        self.viewer = asking(context.signed_in)
+        self.view = hub.views.of(wanted, self.viewer)
 
-    async def wait(self) -> None:
-        """Until something may have happened."""
-        await self._listener.wait()
+    async def begin(self) -> tuple[EventRow | None, Shown | None]:
+        """The job as it is now: as an event of its newest number, and as this subscriber may see it."""
+        now = await self.snapshot()
+        return now, await self.view.now(self._watched.job_id, self._look())
+
+    async def snapshot(self) -> EventRow | None:
+        """The job as it is now, as an event of its newest number."""
+        return await self._hub.snapshot(self._watched)
 
     async def events(self, *, after: int) -> list[EventRow]:
         """The next events after this one, in order; empty where there are none yet."""
-        return await self._hub.read(self._job_id, after=after)
+        self._bell.clear()
+        return await self._hub.events(self._watched, after=after)
+
+    async def shown(self, *, seq: int, after: Shown) -> Shown | None:
+        """The job as it was after an event or later; None where this subscriber may not see it any more."""
+        return await self.view.at_least(self._watched.job_id, self._look(), seq=seq, after=after)
+
+    def is_behind(self, seq: int) -> bool:
+        """Whether there is, or was, something after this event."""
+        return self._watched.newest is not None and seq < self._watched.newest
+
+    async def wait(self) -> None:
+        """Until something has happened since the events were last asked for."""
+        await self._bell.wait()
+
+    def ring(self, shown: Shown | None) -> None:
+        """Something has happened. The job as it was read then is kept until this subscriber comes for it."""
+        self._ready = shown
+        self._bell.set()
+
+    def _look(self) -> Viewer:
+        # Roles may have changed: from then on it is somebody else who looks.
+        viewer = asking(self._context.signed_in)
+        if viewer != self.viewer:
+            self.viewer, self.view = viewer, self._hub.views.of(self._wanted, viewer)
+        return viewer
 
 
 class JobHub:
@@ -77,55 +120,121 @@ class JobHub:
     def __init__(self, reader: Reader, feed: Feed) -> None:
         self._reader = reader
         self._feed = feed
+        self.views = JobViews(reader)
         self._watched: dict[UUID, _Watched] = {}
-        self._polling: asyncio.Task[None] | None = None
+        self._snapshots: Gathered[UUID, EventRow] = Gathered(lambda ids: read_snapshots(reader, job_ids=ids))
+        self._earlier: Gathered[Cursor, list[EventRow]] = Gathered(
+            lambda cursors: read_events(reader, after=cursors, limit=READ_AT_ONCE)
+        )
+        self._task: asyncio.Task[None] | None = None
+        self._listener: Listener | None = None
+        self._listening = asyncio.Event()
+        self._telling: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
-    async def watch(self, job_id: UUID) -> AsyncIterator[Watch]:
-        """Watch a job: from here on nothing that happens to it goes unnoticed."""
-        async with self._feed.listen(job_topic(job_id)) as listener:
-            watched = self._watched.setdefault(job_id, _Watched())
-            watched.listeners.add(listener)
-            if self._polling is None or self._polling.done():
-                self._polling = asyncio.create_task(self._poll(), name="jobs.hub")
-            try:
-                yield Watch(self, job_id, listener)
-            finally:
-                watched.listeners.discard(listener)
-                if not watched.listeners:
-                    self._watched.pop(job_id, None)
+    async def watch(self, job_id: UUID, context: Context, wanted: Want) -> AsyncIterator[Watch]:
+        """Watch a job: from here on nothing that happens to it goes unnoticed. `wanted` is what is shown of it."""
+        watched = self._watched.setdefault(job_id, _Watched(job_id))
+        watch = Watch(self, watched, context, wanted)
+        watched.watches.add(watch)
+        try:
+            if self._task is None:
+                self._task = asyncio.create_task(self._run(), name="jobs.hub")
+            await self._listening.wait()
+            yield watch
+        finally:
+            watched.watches.discard(watch)
+            if not watched.watches and self._watched.get(job_id) is watched:
+                del self._watched[job_id]
+                if not self._watched:
+                    self._stir()
 
-    async def read(self, job_id: UUID, *, after: int) -> list[EventRow]:
+    async def snapshot(self, watched: _Watched) -> EventRow | None:
+        """The job as it is from now on, as an event; None where there is none."""
+        now = await self._snapshots.get(watched.job_id)
+        if now is not None and watched.newest is None:
+            watched.newest = now.seq
+            # A hint may have come before it was known what is new.
+            self._stir(watched.job_id)
+        return now
+
+    async def events(self, watched: _Watched, *, after: int) -> list[EventRow]:
         """The next events of a job after this one: from what is kept, or from the table."""
-        watched = self._watched[job_id]
         kept = watched.after(after)
-        if kept:
-            return kept
-        if kept is None or after < watched.newest:
+        if kept is None:
             # Behind what is kept: a late comer, or a slow one. The others need not wait for it.
-            return await self._read(job_id, after)
-        async with watched.reading:
-            # Somebody may have read while we waited.
-            if after >= watched.newest:
-                watched.newest = max(watched.newest, after)
-                watched.keep(await self._read(job_id, after))
-        return watched.after(after) or []
+            return await self._earlier.get((watched.job_id, after)) or []
+        return kept
 
-    async def _read(self, job_id: UUID, after: int) -> list[EventRow]:
-        found = await read_events(self._reader, after={job_id: after}, limit=READ_AT_ONCE)
-        return found.get(job_id, [])
+    # ---------------------------------------------------------------------------------------- what runs
 
-    async def _poll(self) -> None:
-        while self._watched:
-            await asyncio.sleep(POLL_SECONDS)
-            # A database that is away is asked again; its own readers say so where it matters.
-            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                newest = await last_seqs(self._reader, job_ids=list(self._watched))
-                for job_id, seq in newest.items():
-                    watched = self._watched.get(job_id)
-                    if watched is not None and seq > watched.newest:
-                        for listener in watched.listeners:
-                            listener.hear(job_topic(job_id))
+    def _stir(self, job_id: UUID | None = None) -> None:
+        if self._listener is not None:
+            self._listener.hear(JOB_TOPICS if job_id is None else job_topic(job_id))
+
+    async def _run(self) -> None:
+        """Listen for as long as anything is watched."""
+        async with self._feed.listen(JOB_TOPICS) as listener:
+            self._listener = listener
+            self._listening.set()
+            poll_at = 0.0
+            clock = asyncio.get_running_loop().time
+            while self._watched:
+                heard = await listener.wait(max(0.0, poll_at - clock()))
+                is_time = clock() >= poll_at
+                try:
+                    if is_time or JOB_TOPICS in heard:
+                        poll_at = clock() + POLL_SECONDS
+                        stirred = await self._behind()
+                    else:
+                        stirred = {job_id for topic in heard if (job_id := job_of_topic(topic)) in self._watched}
+                    await self._advance(stirred)
+                except AWAY as error:
+                    log.warning("hub.not_read", error=type(error).__name__)
+                    poll_at = 0.0
+                    await asyncio.sleep(REST_SECONDS)
+                except Exception:
+                    log.exception("hub.failed")
+                    poll_at = 0.0
+                    await asyncio.sleep(REST_SECONDS)
+            # In one step with the look at what is watched: whoever comes now makes a new task.
+            self._task, self._listener = None, None
+            self._listening.clear()
+
+    async def _behind(self) -> set[UUID]:
+        """The watched jobs of which there is more than is known here."""
+        known = {job_id: one.newest for job_id, one in self._watched.items() if one.newest is not None}
+        found = await last_seqs(self._reader, job_ids=known.keys()) if known else {}
+        return {job_id for job_id, seq in found.items() if seq > (known[job_id] or 0)}
+
+    async def _advance(self, stirred: Collection[UUID]) -> None:
+        """Read what is new of these jobs, and tell their subscribers."""
+        watched = [one for job_id in stirred if (one := self._watched.get(job_id)) is not None]
+        cursors = {(one.job_id, one.newest): one for one in watched if one.newest is not None}
+        found = await read_events(self._reader, after=cursors.keys(), limit=READ_AT_ONCE) if cursors else {}
+        for cursor, events in found.items():
+            one = cursors[cursor]
+            one.keep(events)
+            if len(events) == READ_AT_ONCE:
+                self._stir(one.job_id)
+            groups: dict[tuple[JobView, Viewer], list[Watch]] = {}
+            for watch in one.watches:
+                groups.setdefault((watch.view, watch.viewer), []).append(watch)
+            for (view, viewer), watches in groups.items():
+                task = asyncio.create_task(self._tell(view, one.job_id, viewer, watches))
+                self._telling.add(task)
+                task.add_done_callback(self._telling.discard)
+
+    @staticmethod
+    async def _tell(view: JobView, job_id: UUID, viewer: Viewer, watches: Sequence[Watch]) -> None:
+        """Have the job read, once for these subscribers, then wake them: it is there when they ask for it."""
+        shown = None
+        try:
+            shown = await view.now(job_id, viewer)
+        except Exception as error:  # noqa: BLE001 - each of them asks again, and says what is wrong
+            log.warning("hub.not_shown", error=type(error).__name__)
+        for watch in watches:
+            watch.ring(shown)
 
 
 _HUBS: WeakKeyDictionary[Feed, JobHub] = WeakKeyDictionary()
