@@ -17,6 +17,7 @@ from db.ledger.queries import due_sources
 from db.ledger.rules import worker_topic
 from db.session import Database
 from db.settings import DatabaseSettings, RedisSettings
+from db.tasks.queries import timer_source
 from db.telemetry import configure_logging, get_logger
 from jobs import registry
 from jobs.attempt import Declared, Stop
@@ -26,6 +27,7 @@ from jobs.runner import Runner
 from jobs.schedule import Scheduler
 from jobs.settings import WorkerSettings
 from jobs.sweeper import Sweeper
+from jobs.timers import Timers
 from jobs.worker.bus import Bus
 from jobs.worker.heartbeat import Heartbeat
 from jobs.worker.tasks import end_tasks
@@ -128,7 +130,8 @@ class WorkerProcess:
             lease=timedelta(seconds=self._settings.lease_seconds),
             abandon=timedelta(seconds=self._settings.abandon_seconds),
         )
-        return [Duty(source, work[source.name]) for source in sources]
+        timers = Duty(timer_source(), Timers(database=self._database, settings=self._settings))
+        return [*(Duty(source, work[source.name]) for source in sources), timers]
 
     def _on_free(self) -> None:
         """A handler has ended, or the end of its job is written."""

@@ -30,6 +30,23 @@ _STORED = (
     "SELECT * FROM task_step_completions ORDER BY task_id, key",
 )
 
+_CROWD = """
+    WITH clock AS (SELECT now() + CAST(:shift AS interval) AS at), held AS (
+        INSERT INTO tasks (type_name, title, status, assignee_user_id, placed_on_hold_at)
+        SELECT 'general', 'Task ' || n, 'ON_HOLD', CAST(:user_id AS uuid), clock.at
+        FROM clock, generate_series(1, :count) n RETURNING id
+    ), hold AS (
+        INSERT INTO tasks (type_name, title, parent_id, root_id, assignee_user_id)
+        SELECT 'timed_hold', 'Timed hold', id, id, CAST(:user_id AS uuid) FROM held RETURNING id
+    ), facts AS (
+        INSERT INTO task_holds (task_id, duration_days, starts_at, ends_at)
+        SELECT hold.id, span.days, clock.at, clock.at + span.days * interval '24 hours'
+        FROM hold, clock, (SELECT CAST(:days AS smallint) AS days) span
+        RETURNING task_id, ends_at
+    )
+    INSERT INTO task_timers (task_id, due_at) SELECT task_id, ends_at FROM facts
+"""
+
 
 def to(whom: Viewer | UUID) -> Assignee:
     """A person, or a team by its key."""
@@ -178,6 +195,15 @@ class Desk:
         """What is stored."""
         async with self.database.transaction() as tx:
             return list((await tx.execute(text(sql), values)).all())
+
+    async def rows_of(self, sql: str, **values: Any) -> None:
+        """Something done behind the commands' back."""
+        async with self.database.transaction() as tx:
+            await tx.execute(text(sql), values)
+
+    async def crowd(self, count: int, *, days: int = 1) -> None:
+        """So many tasks of Ann's, each on hold for so many days: as the commands leave them, in one statement."""
+        await self.rows_of(_CROWD, count=count, days=days, user_id=self.ann.user_id, shift=self.database.clock.shift)
 
     async def row(self, task_id: UUID) -> Any:
         """A task."""
