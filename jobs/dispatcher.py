@@ -178,6 +178,8 @@ class Dispatching:
             found = await ledger.dispatch(single, **asdict(bounds))
         self._is_held_back, self._has_limited = found.is_held_back, found.has_limited
         count = await self._carry(found.tickets)
+        if found.is_contended and count < bounds.limit:
+            return count + await self()
         if found.has_limited:
             async with self._database.transaction() as tx:
                 found = await ledger.dispatch_limited(tx, **asdict(bounds))

@@ -30,6 +30,8 @@ class Dispatched:
     tickets: Sequence[Ticket]
     # There was room for no more: whoever finishes some work asks again.
     is_held_back: bool
+    # Others dispatched some of the same jobs at this moment: there may be more at once.
+    is_contended: bool
     # Queues with limits have jobs that wait: see `dispatch_limited`.
     has_limited: bool
 
@@ -58,7 +60,8 @@ moved AS (
     FROM due WHERE jobs.id = due.id AND state = 'queued'
     RETURNING jobs.id, fence, priority, scheduled_at
 )
-SELECT room.free, EXISTS (SELECT FROM lane WHERE is_limited) AS has_limited, moved.*
+SELECT room.free, EXISTS (SELECT FROM lane WHERE is_limited) AS has_limited,
+    (SELECT count(*) FROM next) AS meant, moved.*
 FROM room LEFT JOIN moved ON true
 ORDER BY priority, scheduled_at, id
 """
@@ -199,7 +202,7 @@ async def dispatch_limited(tx: Tx, *, lease: timedelta, limit: int, tickets_per_
     """
     names = (await tx.execute(_LIMITED)).scalars().all()
     if not names:
-        return Dispatched((), is_held_back=False, has_limited=False)
+        return Dispatched((), is_held_back=False, is_contended=False, has_limited=False)
     # A statement of its own, so that it sees what those have committed whom the lock has kept us waiting for.
     values = {"names": names, "lease": lease, "limit": limit, "tickets_per_slot": tickets_per_slot}
     return _dispatched(await tx.fetch(_DISPATCH_LIMITED, values))
@@ -219,4 +222,9 @@ async def hand_back(tx: Tx, *, tickets: Sequence[Ticket]) -> None:
 
 def _dispatched(rows: Sequence[Row]) -> Dispatched:
     tickets = [Ticket(row["id"], row["fence"]) for row in rows if row["id"] is not None]
-    return Dispatched(tickets, is_held_back=len(tickets) >= rows[0]["free"], has_limited=rows[0]["has_limited"])
+    return Dispatched(
+        tickets,
+        is_held_back=len(tickets) >= rows[0]["free"],
+        is_contended=len(tickets) < rows[0]["meant"],
+        has_limited=rows[0]["has_limited"],
+    )
