@@ -1,4 +1,4 @@
-"""Oban for Python: one queue whose limit is the slots, its usual 5 ms between fetches, a pool of 20 connections that
+"""Oban for Python: one queue whose limit is the slots, its usual 5 ms between fetches, a pool of 10 connections that
 are there from the start. Completed jobs are kept, as ours are.
 """
 
@@ -12,7 +12,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from bench.ledger.peers import SLOTS, Places
 
-CONNECTIONS = 20
+CONNECTIONS = 10
 
 
 @worker(queue="default")
