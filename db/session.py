@@ -122,16 +122,26 @@ class Reader:
         self.statements = 0
 
     async def fetch(
-        self, sql: str, arguments: Sequence[Any] = (), *, timeout_seconds: float | None = None
+        self,
+        sql: str,
+        arguments: Sequence[Any] = (),
+        *,
+        timeout_seconds: float | None = None,
+        is_planned_anew: bool = False,
     ) -> list[asyncpg.Record]:
         """Execute one compiled statement and give its records back.
 
+        `is_planned_anew` has Postgres plan it for these very arguments, for a round trip more: after a few executions
+        it would otherwise take a plan for arguments in general.
         Raises TimeoutError past `timeout_seconds`, having cancelled the statement in the database; TimedOut where the
         database's own limit cancelled it; Outage where the database does not answer.
         """
         self.statements += 1
         try:
             async with self._pool.acquire() as connection:
+                if is_planned_anew:
+                    statement = await connection.prepare(sql, name="", timeout=timeout_seconds)
+                    return await statement.fetch(*arguments, timeout=timeout_seconds)
                 return await connection.fetch(sql, *arguments, timeout=timeout_seconds)
         except asyncpg.QueryCanceledError as error:
             raise TimedOut("Reading took longer than the database allows.") from error

@@ -86,7 +86,8 @@ class Filter:
     `convert` makes the argument's value what the database compares with. A condition that binds nothing applies where
     the argument is true. `absent` narrows the list where the argument is not given. With `is_written` the condition
     takes the value too and writes it into the statement, so that a partial index can answer: only for arguments of few
-    values that `Want.shape` tells apart (flags, and those in `WRITTEN`).
+    values that `Want.shape` tells apart (flags, and those in `WRITTEN`). With `is_skewed` the statement is planned for
+    the value at hand: some have many rows and some hardly any, and what finds the ones is no way to the others.
     """
 
     condition: Callable[..., ColumnElement[bool]]
@@ -94,6 +95,7 @@ class Filter:
     is_flag: bool = False
     absent: Callable[[FromClause], ColumnElement[bool]] | None = None
     is_written: bool = False
+    is_skewed: bool = False
 
     def narrowed(self, source: FromClause, value: Any) -> ColumnElement[bool]:
         """The condition for an argument of this value."""

@@ -92,7 +92,9 @@ class Reading:
         if plan.listing is not None:
             values.update(_list_values(plan, wanted))
         bound = self._values(values)
-        records = await self.reader.fetch(plan.compiled.sql, plan.compiled.arguments(bound))
+        records = await self.reader.fetch(
+            plan.compiled.sql, plan.compiled.arguments(bound), is_planned_anew=plan.is_skewed
+        )
         loaded = [await self._child(child, wanted, records) for child in plan.children]
         if plan.listing is None:
             return self._grouped(plan, records, loaded)
@@ -147,7 +149,9 @@ class Reading:
         assert plan.count is not None  # noqa: S101 - planned because the want counts
         arguments = plan.count.arguments(bound)
         try:
-            records = await self.reader.fetch(plan.count.sql, arguments, timeout_seconds=COUNT_TIMEOUT_SECONDS)
+            records = await self.reader.fetch(
+                plan.count.sql, arguments, timeout_seconds=COUNT_TIMEOUT_SECONDS, is_planned_anew=plan.is_skewed
+            )
         except TimeoutError:
             return TimedOut(f"Counting this list took longer than {COUNT_TIMEOUT_SECONDS:g} s.")
         if plan.key_index is None:

@@ -79,6 +79,11 @@ class Plan:
     count: Compiled | None = None
     filters: tuple[tuple[str, Filter], ...] = ()
 
+    @property
+    def is_skewed(self) -> bool:
+        """Whether the way to the rows depends on the values of its filters."""
+        return any(narrow.is_skewed for _, narrow in self.filters)
+
 
 @dataclass(slots=True)
 class _Scope:

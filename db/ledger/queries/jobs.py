@@ -263,11 +263,13 @@ JOBS = Listing(
         ),
     },
     filters={
-        "kinds": Filter(lambda job: and_(job.c.kind == any_(bind("kinds", Text, many=True)), _ended_or_live(job))),
+        "kinds": Filter(
+            lambda job: and_(job.c.kind == any_(bind("kinds", Text, many=True)), _ended_or_live(job)), is_skewed=True
+        ),
         "statuses": Filter(_is_among, is_written=True),
         "subject_id": Filter(lambda job: job.c.subject_id == bind("subject_id")),
         "requested_by_id": Filter(lambda job: job.c.actor_id == bind("requested_by_id")),
-        "queue": Filter(lambda job: and_(job.c.queue == bind("queue", Text), _ended_or_live(job))),
+        "queue": Filter(lambda job: and_(job.c.queue == bind("queue", Text), _ended_or_live(job)), is_skewed=True),
         "uuid": Filter(lambda job: job.c.id == bind("uuid"), convert=_as_uuid),
         "is_quarantined": Filter(
             lambda job, is_: job.c.state == _QUARANTINED if is_ else job.c.state != _QUARANTINED, is_written=True
