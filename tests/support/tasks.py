@@ -179,6 +179,17 @@ class Desk:
                 now=tx.now,
             )
 
+    async def complete_step(self, task_id: UUID, *, by: Viewer, position: int = 0) -> None:
+        """A step of a plan's task is done."""
+        (step,) = await self.rows(
+            "SELECT s.id FROM tasks t JOIN task_step_templates s ON s.plan_id = t.plan_id"
+            " AND s.generation = t.generation WHERE t.id = :id AND s.position = :position",
+            id=task_id,
+            position=position,
+        )
+        async with self.database.transaction() as tx:
+            await tasks.complete_step(tx, actor=by, task_id=task_id, template_id=step.id, now=tx.now)
+
     async def sweep(self) -> int:
         """Let every hold whose time is over end; how many timers were worked on."""
         done = 0

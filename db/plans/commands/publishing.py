@@ -30,6 +30,7 @@ from db.plans.rules import (
     plan_topic,
 )
 from db.session import Tx
+from db.tasks.commands import By, cancel_below
 
 MOST_LEARNERS_A_BATCH = 5_000
 # Tasks that are seen already are written under a lock that savers wait for, so these batches are short.
@@ -39,6 +40,7 @@ LEAST_LEARNERS_A_BATCH = 50
 BATCHES_AT_LEAST = 20
 NAMED_LEARNERS = 100
 SWEPT_A_BATCH = 5_000
+NO_LONGER_REACHED = "The plan no longer reaches this learner."
 
 
 class Superseded(Exception):
@@ -150,7 +152,14 @@ async def go_live(tx: Tx, *, work: PublishPlan, publication: Publication, made: 
     plan = (await tx.execute(sql.LOCK_PLAN, {"plan_id": work.plan_id})).one_or_none()
     _check_newest(plan, work)
     assert plan is not None  # noqa: S101 - the check has raised
-    values = {**publication.values, "now": now, "live": plan.live_generation, "title": publication.title}
+    values = {
+        **publication.values,
+        "now": now,
+        "live": plan.live_generation,
+        "title": publication.title,
+        "picked": list(publication.picked),
+        "picks": publication.picks,
+    }
     kept = 0
     if not work.keeps_tasks and plan.live_generation:
         kept = await _carry(tx, values)
@@ -226,6 +235,13 @@ async def _nothing_to_do(tx: Tx, values: dict[str, Any], learners: int) -> Excep
 
 
 async def _carry(tx: Tx, values: dict[str, Any]) -> int:
+    """Take what was touched along: how many tasks stay in the place of new ones.
+
+    The plan's lock is everybody's who works on one of its tasks, so the trees below them are ours too.
+    """
     kept = await tx.affect(sql.CARRY_TOUCHED, values)
-    await tx.execute(sql.CANCEL_UNTARGETED, values)
+    kept += await tx.affect(sql.KEEP_REASSIGNED, values)
+    held = (await tx.scalars(sql.CANCEL_UNTARGETED, {**values, "reason": NO_LONGER_REACHED})).all()
+    if held:
+        await cancel_below(tx, task_ids=held, by=By(None, values["now"], NO_LONGER_REACHED))
     return kept

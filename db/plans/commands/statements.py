@@ -104,6 +104,8 @@ WRITE_STEP = """
     ON CONFLICT (plan_id, generation, position) DO NOTHING
 """
 
+# Whoever's task of this plan somebody has cancelled or given to another person gets no new one because its title was
+# corrected. What the plan itself has cancelled, when it no longer reached them, is no such decision.
 _MAKE = """
     INSERT INTO tasks (
         type_name, title, assignee_user_id, assigned_by_id, created_at, assigned_at,
@@ -114,6 +116,12 @@ _MAKE = """
         CAST(:now AS timestamptz), CAST(:now AS timestamptz),
         CAST(:plan_id AS uuid), CAST(:generation AS integer), dated.opens_at, dated.due_at, dated.closes_at, {picked}
     FROM ({dated}) dated {lateral}
+    WHERE dated.user_id NOT IN (
+        SELECT gone.assignee_user_id FROM tasks gone JOIN plans p
+            ON p.id = gone.plan_id AND p.live_generation = gone.generation
+        WHERE gone.plan_id = :plan_id AND gone.status = 'CANCELLED' AND gone.cancelled_by_id IS NOT NULL
+            AND gone.assignee_user_id IS NOT NULL
+    )
 """
 # Where nothing can be there yet, asking the index for each row first would only cost time.
 IF_ABSENT = """
@@ -121,17 +129,16 @@ IF_ABSENT = """
 """
 _PLAIN = _MAKE.format(dated=_DATED, picked="NULL", lateral="")
 # A hash of learner and position decides, so that the same learner gets the same exercises whenever this is run again.
+_CHOSEN = """
+    SELECT array_agg(position ORDER BY position) AS positions FROM (
+        SELECT position FROM unnest(CAST(:picked AS smallint[])) AS pool (position)
+        ORDER BY hashtextextended({learner}::text || ':' || pool.position, 0) LIMIT :picks
+    ) best
+"""
 _PICKED = _MAKE.format(
     dated=_DATED,
     picked="chosen.positions",
-    lateral="""
-        CROSS JOIN LATERAL (
-            SELECT array_agg(position ORDER BY position) AS positions FROM (
-                SELECT position FROM unnest(CAST(:picked AS smallint[])) AS pool (position)
-                ORDER BY hashtextextended(dated.user_id::text || ':' || pool.position, 0) LIMIT :picks
-            ) best
-        ) chosen
-    """,
+    lateral=f"CROSS JOIN LATERAL ({_CHOSEN.format(learner='dated.user_id')}) chosen",
 )
 # By whether each learner's exercises are picked, and whether tasks of the generation may be there already.
 MAKE_TASKS = {
@@ -170,7 +177,19 @@ CARRY_TOUCHED = text(
     FROM replaced WHERE t.id = replaced.id
     """
 )
-# One that was touched and whose learner is no longer reached stays, cancelled, where it can be seen.
+# One that a person has given to somebody else is theirs, whoever the plan reaches.
+KEEP_REASSIGNED = text(
+    f"""
+    UPDATE tasks t SET
+        generation = :generation, title = :title, version = t.version + 1, selection = (
+            {_CHOSEN.format(learner="t.assignee_user_id")}
+        )
+    WHERE t.plan_id = :plan_id AND t.generation = :live AND t.is_touched AND t.replaces_id IS NOT NULL
+        AND t.status <> 'CANCELLED'
+    """
+)
+# One that was touched and whose learner is no longer reached stays, cancelled, where it can be seen. Those that were on
+# hold are returned: what is open below them ends with them.
 CANCEL_UNTARGETED = text(
     """
     WITH ended AS (
@@ -181,10 +200,12 @@ CANCEL_UNTARGETED = text(
         FROM tasks before
         WHERE t.plan_id = :plan_id AND t.generation = :live AND t.is_touched AND before.id = t.id
         RETURNING t.id, before.status AS from_status, t.status AS to_status
+    ), told AS (
+        INSERT INTO task_transitions (task_id, at, actor_id, from_status, to_status, reason)
+        SELECT id, :now, NULL, from_status, to_status, CAST(:reason AS text)
+        FROM ended WHERE from_status <> to_status
     )
-    INSERT INTO task_transitions (task_id, at, actor_id, from_status, to_status, reason)
-    SELECT id, :now, NULL, from_status, to_status, 'The plan no longer reaches this learner.'
-    FROM ended WHERE from_status <> to_status
+    SELECT id FROM ended WHERE from_status = 'ON_HOLD'
     """
 )
 
