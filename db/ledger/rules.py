@@ -86,7 +86,7 @@ JOB = Machine(
         (_S.QUEUED, _S.RUNNING): "claimed straight from the table",
         (_S.QUEUED, _S.CANCELLED): "cancelled before it began",
         (_S.DISPATCHED, _S.RUNNING): "claimed with its ticket",
-        (_S.DISPATCHED, _S.QUEUED): "nobody came for the ticket",
+        (_S.DISPATCHED, _S.QUEUED): "nobody came for the ticket, or its queue was paused",
         (_S.DISPATCHED, _S.CANCELLED): "cancelled before it began",
         (_S.RUNNING, _S.COMPLETED): "done",
         (_S.RUNNING, _S.SCHEDULED): "waits to be tried again, or snoozes",

@@ -88,6 +88,7 @@ held AS (
     SELECT jobs.id FROM jobs
     JOIN unnest(:ids, :fences) AS ticket (id, fence) ON jobs.id = ticket.id AND jobs.fence = ticket.fence
     WHERE state IN ('queued', 'dispatched') AND cancel_requested_at IS NULL AND kind = ANY (:kinds)
+        AND queue NOT IN (SELECT name FROM queues WHERE paused_at IS NOT NULL)
     ORDER BY jobs.id
     FOR NO KEY UPDATE OF jobs
 ),
@@ -107,7 +108,8 @@ moved AS (
 refused AS (
     UPDATE jobs SET state = 'queued', fence = jobs.fence + 1, dispatched_at = NULL
     FROM unnest(:ids, :fences) AS ticket (id, fence)
-    WHERE jobs.id = ticket.id AND jobs.fence = ticket.fence AND state = 'dispatched' AND kind <> ALL (:kinds)
+    WHERE jobs.id = ticket.id AND jobs.fence = ticket.fence AND state = 'dispatched'
+        AND (kind <> ALL (:kinds) OR queue IN (SELECT name FROM queues WHERE paused_at IS NOT NULL))
 ),
 begun AS (
     INSERT INTO job_attempts (job_id, number, fence, worker_id, worker_name, started_at)
@@ -215,7 +217,8 @@ async def claim(
 ) -> list[Claimed]:
     """Take the jobs of these tickets to run them. A ticket that is out of date gives nothing, silently.
 
-    Jobs of other kinds than these are let go: they are queued again, for a worker that knows them.
+    Jobs of other kinds than these are let go: they are queued again, for a worker that knows them. So are those of a
+    queue that was paused while their tickets were under way.
     """
     rows = await writer.fetch(
         _CLAIM,

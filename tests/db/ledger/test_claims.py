@@ -17,6 +17,7 @@ from tests.support.ledger import (
     attempts_of,
     claimed,
     dispatched,
+    execute,
     in_state,
     later,
     row_of,
@@ -102,6 +103,15 @@ async def test_a_kind_that_no_live_worker_knows_waits_and_keeps_nobody_from_thei
         worker=ledger.WorkerCard(uuid4(), WORKER.name, WORKER.queues, ["test.empty"], 1),
     )
     assert [ticket.job_id for ticket in await dispatched(database)] == [unknown]
+
+
+async def test_nothing_begins_in_a_paused_queue_though_its_ticket_was_under_way(database: Database) -> None:
+    job_id = await ask(database)
+    (ticket,) = await dispatched(database)
+    await execute(database, "INSERT INTO queues (name, paused_at) VALUES ('default', now())")
+    assert await claimed(database, ticket) is None
+    row = await row_of(database, job_id)
+    assert (row["state"], row["fence"], row["attempt"]) == ("queued", ticket.fence + 1, 0)
 
 
 async def test_many_claims_are_one_statement_and_each_gets_its_own(database: Database) -> None:
