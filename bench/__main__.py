@@ -1,11 +1,11 @@
-"""`python -m bench [publish | answer] [learners] [rounds]`, or `python -m bench ledger …`, which has options."""
+"""`python -m bench [publish | answer | fanout] [numbers …]`, or `python -m bench ledger …`, which has options."""
 
 import sys
 from collections.abc import Callable
 
-from bench import answer, ledger, publish
+from bench import answer, fanout, ledger, publish
 
-MEASUREMENTS: dict[str, Callable[..., None]] = {"publish": publish.main, "answer": answer.main}
+MEASUREMENTS: dict[str, Callable[..., None]] = {"publish": publish.main, "answer": answer.main, "fanout": fanout.main}
 
 
 def main() -> None:

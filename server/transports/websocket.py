@@ -12,7 +12,7 @@ from graphql import GraphQLError, OperationType
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from db.errors import Unauthenticated
 from resolvers.errors import present
@@ -107,7 +107,7 @@ class _Connection:
                 if closed.code is not CloseCode.TRY_AGAIN_LATER:
                     await self._outbox.flush(self._socket.send)
                 await self._socket.close(closed.code, closed.reason[:120])
-        except (TimeoutError, RuntimeError, OSError):
+        except (TimeoutError, RuntimeError, OSError, WebSocketDisconnect):
             # Gone meanwhile, or not reading. The connection is dropped when we return.
             return
 
