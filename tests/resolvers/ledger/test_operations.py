@@ -267,6 +267,16 @@ async def test_pausing_is_refused_to_others_for_unknown_queues_and_for_long_reas
     await api.does("pauseQueue", {"queue": "default", "reason": "x" * 500}, "queue { pauseReason }")
 
 
+async def test_the_payload_shows_the_queue_that_was_named(database: Database) -> None:
+    api = Api(database, await admin(database))
+    await execute(database, "INSERT INTO queues (name) VALUES ('zeta')")
+    moved, *_ = [await ask(database) for _ in range(3)]
+    await execute(database, "UPDATE jobs SET queue = 'zeta' WHERE id = :id", id=moved)
+    shown = (await api.does("pauseQueue", {"queue": "zeta"}, "queue { queue queued isPaused }"))["queue"]
+    assert shown == {"queue": "zeta", "queued": 1, "isPaused": True}
+    assert (await queues(api))["default"]["isPaused"] is False
+
+
 async def test_a_repeated_request_gives_the_first_outcome(database: Database) -> None:
     api = Api(database, await admin(database))
     paused = {"queue": "default", "reason": "Lunch.", "idempotencyKey": "k1"}
