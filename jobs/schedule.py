@@ -8,14 +8,11 @@ import asyncio
 import random
 from collections.abc import Mapping
 
-import asyncpg
-from sqlalchemy.exc import SQLAlchemyError
-
 from db.leases import Lead
 from db.ledger.commands import WorkerCard, scheduling
 from db.ledger.jobs import Recurring
 from db.ledger.queries.schedules import upcoming_ticks
-from db.session import Database
+from db.session import STORE_ERRORS, Database
 from db.settings import DatabaseSettings
 from db.telemetry import get_logger
 from jobs.attempt import Declared
@@ -25,8 +22,6 @@ log = get_logger(__name__)
 
 # Any number does, as long as it is always the same.
 SCHEDULER_LOCK = 4_815_162_343
-# A database that is away, or has no time for us.
-AWAY = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
 
 class Scheduler:
@@ -58,7 +53,7 @@ class Scheduler:
                     await self._declare()
                     is_declared = True
                 await self._stand()
-            except AWAY as error:
+            except STORE_ERRORS as error:
                 log.warning("schedules.failed", error=type(error).__name__)
             await self._pause()
 
@@ -89,7 +84,7 @@ class Scheduler:
         try:
             async with self._database.transaction() as tx:
                 job_id = await scheduling.tick(tx, recurring=recurring, epoch=epoch, now=tx.now)
-        except (*AWAY, ValueError) as error:
+        except (*STORE_ERRORS, ValueError) as error:
             log.warning("schedules.tick_failed", schedule=recurring.name, error=str(error))
             return
         if job_id is not None:
