@@ -257,6 +257,11 @@ def is_retryable(error: BaseException) -> bool:
     return sqlstate(error) in RETRYABLE
 
 
+def is_data_error(error: BaseException) -> bool:
+    """Whether the values are at fault: the same ones will fail again."""
+    return (sqlstate(error) or "").startswith("22")
+
+
 def sqlstate(error: BaseException) -> str | None:
     """Postgres' five characters for what went wrong; None for an error that is not Postgres' own."""
     return cast("str | None", getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlstate", None))

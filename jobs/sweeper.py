@@ -47,7 +47,10 @@ class Sweeper:
     async def promote(self) -> int:
         """Queue the scheduled jobs whose time has come."""
         async with self._database.transaction() as tx:
-            return await ledger.promote(tx, now=tx.now, limit=self._batch)
+            promoted = await ledger.promote(tx, now=tx.now, limit=self._batch)
+            if promoted:
+                tx.hint(WORK_IS_DUE)
+        return promoted
 
     async def recall(self) -> int:
         """Queue again what was dispatched and never claimed: its ticket is lost, or stuck with a dead worker."""

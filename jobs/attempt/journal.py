@@ -15,9 +15,9 @@ from uuid import UUID
 
 import orjson
 
-from db.ledger.commands import Line, note
+from db.ledger.commands import Line, note, note_many
 from db.ledger.rules import EventType, LogLevel, percent
-from db.session import STORE_ERRORS, Database, sqlstate
+from db.session import STORE_ERRORS, Database, is_data_error
 from db.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -29,13 +29,12 @@ GATHER_SECONDS = 0.003
 # A handler that logs faster than Postgres takes it waits here.
 MOST_LINES_WAITING = 1_000
 LONGEST_MESSAGE = 8_000
-DATA_EXCEPTION = "22"
 MOST_UNITS = 2**31 - 1
 
 
 def plain_text(value: str) -> str:
-    """Text that Postgres takes: it has no NUL."""
-    return value.replace("\x00", "\ufffd")[:LONGEST_MESSAGE]
+    """Text that Postgres takes: it has no NUL and no half of a pair of surrogates."""
+    return value.encode(errors="replace").decode().replace("\x00", "\ufffd")[:LONGEST_MESSAGE]
 
 
 def plain_json(value: object) -> Any:
@@ -150,6 +149,8 @@ class Journal:
         self._database = database
         self._open: dict[tuple[UUID, int], Notes] = {}
         self._awake = asyncio.Event()
+        # What writes lines that have to wait for a lock.
+        self._patient: set[asyncio.Task[None]] = set()
 
     def open(self, *, job_id: UUID, fence: int, progress: int) -> Notes:
         """Notes for an attempt that begins."""
@@ -200,27 +201,53 @@ class Journal:
         due = [notes for notes in self._free() if notes.due_in() == 0.0]
         for notes in due:
             await notes.lock.acquire()
+        waiting: set[Notes] = set()
         try:
             taken = {notes: lines for notes in due if (lines := notes.take())}
-            if taken and not await self._write(taken):
+            if taken and not await self._write(taken, waiting):
                 # One of them has something that Postgres does not take: find it, and let the others through.
                 for notes, lines in taken.items():
-                    if not await self._write({notes: lines}):
+                    if not await self._write({notes: lines}, waiting):
                         log.error("journal.dropped", job_id=str(notes.job_id), lines=len(lines))
         finally:
             for notes in due:
-                notes.lock.release()
+                if notes not in waiting:
+                    notes.lock.release()
 
-    async def _write(self, taken: Mapping[Notes, Sequence[tuple[float, Line]]]) -> bool:
-        """Write these lines. False where the data is at fault; raises, having put them back, where anything else is."""
+    async def _write(self, taken: Mapping[Notes, Sequence[tuple[float, Line]]], waiting: set[Notes]) -> bool:
+        """Write these lines. False where the data is at fault; raises, having put them back, where anything else is.
+
+        Those of jobs that somebody else has locked are left to tasks of their own, and their notes added to `waiting`.
+        """
         try:
             async with self._database.single() as single:
                 lines = {(notes.job_id, notes.fence): aged(each) for notes, each in taken.items()}
-                await note(single, lines=lines)
+                locked = await note_many(single, lines=lines)
         except BaseException as error:
-            if (sqlstate(error) or "").startswith(DATA_EXCEPTION):
+            if is_data_error(error):
                 return False
             for notes, each in taken.items():
                 notes.put_back(each)
             raise
+        for notes, each in taken.items():
+            if (notes.job_id, notes.fence) in locked:
+                waiting.add(notes)
+                task = asyncio.create_task(self._write_patiently(notes, each))
+                self._patient.add(task)
+                task.add_done_callback(self._patient.discard)
         return True
+
+    async def _write_patiently(self, notes: Notes, taken: Sequence[tuple[float, Line]]) -> None:
+        """Write the lines of a job whose row is locked, while the others' go on. Its notes stay locked meanwhile."""
+        try:
+            async with self._database.transaction() as tx:
+                await note(tx, lines={(notes.job_id, notes.fence): aged(taken)})
+        except STORE_ERRORS as error:
+            log.warning("journal.not_written", error=type(error).__name__)
+            notes.put_back(taken)
+        except BaseException:
+            notes.put_back(taken)
+            raise
+        finally:
+            notes.lock.release()
+            self._awake.set()

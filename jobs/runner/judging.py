@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from db.errors import Code, Refused
@@ -17,7 +18,7 @@ from db.ledger.rules import (
 )
 from db.telemetry import get_logger
 from jobs.attempt import COMPLETED, Attempt, Cancelled, Snooze, Stop
-from jobs.attempt.journal import plain_json
+from jobs.attempt.journal import plain_json, plain_text
 
 log = get_logger(__name__)
 
@@ -28,6 +29,23 @@ class BadArguments(Exception):
 
 def judge(attempt: Attempt, body: "asyncio.Task[Any]") -> tuple[Verdict | None, Mapping[str, Any] | None]:
     """What the handler's end means, and its result. No verdict: everything is written already, or not ours to write."""
+    verdict, result = _judge(attempt, body)
+    return verdict and _writable(verdict), result
+
+
+def _writable(verdict: Verdict) -> Verdict:
+    # Words and details come from handlers, and what Postgres does not take would never be written.
+    error = verdict.error
+    if error is not None:
+        try:
+            details = plain_json(error.details)
+        except TypeError:
+            details = None
+        error = replace(error, code=plain_text(error.code), message=plain_text(error.message), details=details)
+    return replace(verdict, message=plain_text(verdict.message), error=error)
+
+
+def _judge(attempt: Attempt, body: "asyncio.Task[Any]") -> tuple[Verdict | None, Mapping[str, Any] | None]:
     if attempt.is_completed or attempt.stop is Stop.LOST:
         look_away(body)
         return None, None

@@ -13,8 +13,8 @@ import structlog
 
 from db import endings
 from db.ledger import commands as ledger
-from db.ledger.rules import WORK_IS_DUE, AttemptOutcome, JobState, Verdict, decide_release, decide_stop
-from db.session import STORE_ERRORS, Database, is_retryable
+from db.ledger.rules import TERMINAL, WORK_IS_DUE, AttemptOutcome, JobState, Verdict, decide_release, decide_stop
+from db.session import STORE_ERRORS, Database, is_data_error, is_retryable
 from db.telemetry import get_logger
 from jobs import metrics
 from jobs.attempt import COMPLETED, Attempt, Declared, Journal, Stop
@@ -191,14 +191,14 @@ class Runner:
         return _call(self._kinds[attempt.claimed.kind], attempt)
 
     async def _settle(self, attempt: Attempt, verdict: Verdict | None, result: Mapping[str, Any] | None) -> None:
-        wait = WRITE_AGAIN_SECONDS
+        wait, is_alone = WRITE_AGAIN_SECONDS, False
         while verdict is not None and attempt.stop is not Stop.LOST:
             try:
-                if await self._write_end(attempt, verdict, result):
+                if await self._write_end(attempt, verdict, result, is_alone=is_alone):
                     metrics.ended(attempt.claimed.kind, verdict.outcome)
                     log.info("job.ended", state=verdict.state, outcome=verdict.outcome, message=verdict.message)
                     return
-                verdict = await self._reconsidered(attempt, verdict)
+                verdict, is_alone = await self._reconsidered(attempt, verdict), True
             except Exception as error:
                 if is_retryable(error):
                     continue
@@ -211,7 +211,10 @@ class Runner:
         else:
             log.warning("job.not_ours", why=attempt.stop)
 
-    async def _write_end(self, attempt: Attempt, verdict: Verdict, result: Mapping[str, Any] | None) -> bool:
+    async def _write_end(
+        self, attempt: Attempt, verdict: Verdict, result: Mapping[str, Any] | None, *, is_alone: bool
+    ) -> bool:
+        """Write the end, with others' ends where that is possible. False: see `_reconsidered`."""
         claimed, notes = attempt.claimed, attempt.notes
         async with notes.lock:
             lines = notes.take()
@@ -225,7 +228,7 @@ class Runner:
                 total=notes.total,
             )
             try:
-                if not lines and not _has_hook(claimed.kind, verdict):
+                if not lines and not is_alone and not _has_hook(claimed.kind, verdict):
                     return await self._end(ending)
                 async with self._database.transaction() as tx:
                     # Lines are written to the job's row too, and the subject is always locked before it.
@@ -241,18 +244,32 @@ class Runner:
             return is_written
 
     async def _end_group(self, group: Sequence[ledger.Ending]) -> Sequence[bool]:
-        async with self._database.single() as single:
-            written = await ledger.end_attempts(single, endings=group)
-        return [ending.job_id in written for ending in group]
+        try:
+            async with self._database.single() as single:
+                written = await ledger.end_attempts(single, endings=group)
+        except STORE_ERRORS as error:
+            if not is_data_error(error):
+                raise
+            # One of them has something that Postgres does not take: let each find out by itself.
+            return [False] * len(group)
+        # Of two attempts at one job, the older one's end is not what was written.
+        newest = {ending.job_id: ending.fence for ending in sorted(group, key=lambda each: each.fence)}
+        return [ending.job_id in written and newest[ending.job_id] == ending.fence for ending in group]
 
     async def _reconsidered(self, attempt: Attempt, verdict: Verdict) -> Verdict | None:
-        """What to write instead, where the first end found the job taken away (None) or asked to stop meanwhile."""
+        """What to write where the first end was not written.
+
+        Nothing where the job has been taken away, another end where it was to go on and has been asked to stop, the
+        same one where it was left out of its group.
+        """
         async with self._database.transaction() as tx:
             answer = await ledger.standing(tx, worker_id=self.card.id, held={attempt.job_id: attempt.claimed.fence})
-        if attempt.job_id in answer.cancelled:
+        if attempt.job_id in answer.lost:
+            attempt.stop = Stop.LOST
+            return None
+        if attempt.job_id in answer.cancelled and verdict.state not in TERMINAL:
             return decide_stop(reason=answer.cancelled[attempt.job_id], error=verdict.error)
-        attempt.stop = Stop.LOST
-        return None
+        return verdict
 
 
 async def _call(declared: Declared, attempt: Attempt) -> Mapping[str, Any] | None:

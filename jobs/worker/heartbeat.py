@@ -51,8 +51,13 @@ class Heartbeat:
         self._asked: asyncio.Event | None = None
         self._is_over = False
         self._last = self._tried = time.monotonic()
-        self._is_late = False
+        self._is_told = False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether we have not been able to say that we live for so long that our jobs are not ours any more."""
+        return time.monotonic() - self._last > self._settings.deadline_seconds
 
     def start(self) -> None:
         """Begin to beat. The worker's row is there already, written by whoever starts us."""
@@ -116,14 +121,14 @@ class Heartbeat:
             # Not at once again: the store has enough to do.
             await asyncio.sleep(WATCH_SECONDS)
             return
-        self._last, self._is_late = began, False
+        self._last, self._is_told = began, False
         if answer.lost or answer.cancelled or answer.unknown:
             self._tell(self._on_answer, answer)
 
     async def _watch(self) -> None:
         while True:
-            if time.monotonic() - self._last > self._settings.deadline_seconds and not self._is_late:
-                self._is_late = True
+            if self.is_late and not self._is_told:
+                self._is_told = True
                 log.error("heartbeat.deadline", seconds=round(time.monotonic() - self._last, 1))
                 self._tell(self._on_deadline)
             await asyncio.sleep(WATCH_SECONDS)

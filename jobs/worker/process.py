@@ -66,7 +66,7 @@ class WorkerProcess:
             settings=settings,
             take=self.runner.take,
             run=self.runner.run,
-            free_slots=lambda: self.runner.free_slots,
+            free_slots=self._free_slots,
         )
         self._dispatching = Dispatching(database=database, carrier=self._bus, settings=settings)
         self._dispatcher = Dispatcher(
@@ -132,6 +132,10 @@ class WorkerProcess:
         )
         timers = Duty(timer_source(), Timers(database=self._database, settings=self._settings))
         return [*(Duty(source, work[source.name]) for source in sources), timers]
+
+    def _free_slots(self) -> int:
+        # Whoever has not been seen for long is about to be taken for dead: what it claimed now would be taken away.
+        return 0 if self._heartbeat.is_late else self.runner.free_slots
 
     def _on_free(self) -> None:
         """A handler has ended, or the end of its job is written."""

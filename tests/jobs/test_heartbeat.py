@@ -156,6 +156,12 @@ async def test_without_a_beat_until_the_deadline_our_jobs_stop_and_with_one_agai
         return wrist.deadlines == 1
 
     await until(late)
+    assert wrist.heartbeat.is_late
     await asyncio.to_thread(servers.execute, f"ALTER DATABASE {row['name']} ALLOW_CONNECTIONS true")
     await wrist.until_seen_again()
     assert wrist.deadlines == 1
+
+    async def in_time() -> bool:
+        return not wrist.heartbeat.is_late
+
+    await until(in_time)

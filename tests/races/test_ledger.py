@@ -32,21 +32,9 @@ from tests.support.ledger import (
     running,
     story_of,
 )
-from tests.support.workers import until
+from tests.support.workers import until_waiting
 
 _LINE = Line(EventType.LOG, 0, None, None, None, LogLevel.INFO, "x")
-
-
-async def until_waiting(database: Database, count: int = 1) -> None:
-    """Wait until so many transactions wait for a lock."""
-
-    async def waiting() -> bool:
-        rows = await database.reader.fetch(
-            "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-        return bool(rows[0]["n"] >= count)
-
-    await until(waiting)
 
 
 async def test_of_two_claims_of_one_ticket_one_gets_the_job(database: Database) -> None:

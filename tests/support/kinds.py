@@ -212,6 +212,18 @@ class Unique(Empty):
         return self.name
 
 
+@dataclass(frozen=True)
+class Keyed(Steps):
+    """Steps that share a limit with all others of the same key."""
+
+    kind: ClassVar[str] = "test.keyed"
+    steps: int = 1
+    key: str | None = None
+
+    def concurrency_key(self) -> str | None:
+        return self.key
+
+
 KINDS: Mapping[str, Declared] = {
     Empty.kind: Declared(Empty, empty),
     Steps.kind: Declared(Steps, steps),
@@ -225,4 +237,5 @@ KINDS: Mapping[str, Declared] = {
     Superseded.kind: Declared(Superseded, superseded),
     Talks.kind: Declared(Talks, talks),
     Unique.kind: Declared(Unique, empty),
+    Keyed.kind: Declared(Keyed, steps),
 }

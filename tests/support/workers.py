@@ -113,3 +113,15 @@ async def until_state(database: Database, job_id: UUID, *states: str, seconds: f
         return state if state in states else None
 
     return await until(there, seconds=seconds, what=f"{job_id} {states}")
+
+
+async def until_waiting(database: Database, count: int = 1) -> None:
+    """Wait until so many transactions wait for a lock."""
+
+    async def waiting() -> bool:
+        rows = await database.reader.fetch(
+            "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return bool(rows[0]["n"] >= count)
+
+    await until(waiting)

@@ -13,7 +13,7 @@ from db.ledger.commands.asking import (
 from db.ledger.commands.dispatching import Dispatched, dispatch, dispatch_limited, hand_back, promote, recall
 from db.ledger.commands.fleet import Answer, WorkerCard, beat, keep_house, retire, standing
 from db.ledger.commands.queues import limit_queue, limits_of, pause_queue, resume_queue
-from db.ledger.commands.running import Claimed, Ending, Line, Ticket, claim, end_attempts, hold, note
+from db.ledger.commands.running import Claimed, Ending, Line, Ticket, claim, end_attempts, hold, note, note_many
 from db.ledger.commands.sweeping import Stranded, deaf, lost, overdue
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "limits_of",
     "lost",
     "note",
+    "note_many",
     "overdue",
     "pause_queue",
     "promote",

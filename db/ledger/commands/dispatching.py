@@ -123,7 +123,9 @@ keys AS (
     ) AS another
 ),
 busy AS MATERIALIZED (
-    SELECT queue, concurrency_key FROM jobs WHERE state IN ('dispatched', 'running') AND queue = ANY (:names)
+    SELECT queue, concurrency_key FROM jobs WHERE state = 'dispatched' AND queue = ANY (:names)
+    UNION ALL
+    SELECT queue, concurrency_key FROM jobs WHERE state = 'running' AND queue = ANY (:names)
 ),
 of_key AS (
     SELECT job.* FROM (SELECT * FROM keys LIMIT 10000) AS keys JOIN mine ON mine.name = keys.queue
@@ -140,11 +142,11 @@ of_key AS (
 of_none AS (
     SELECT job.id, job.queue, job.priority, job.scheduled_at FROM lane JOIN mine ON mine.name = lane.queue
     CROSS JOIN LATERAL (
-        SELECT id, queue, priority, scheduled_at, concurrency_key FROM jobs
+        SELECT id, queue, priority, scheduled_at FROM jobs
         WHERE state = 'queued' AND queue = lane.queue AND kind = lane.kind
+            AND (mine.max_running_per_key IS NULL OR concurrency_key IS NULL)
         ORDER BY priority, scheduled_at, id LIMIT (SELECT free FROM room)
     ) AS job
-    WHERE mine.max_running_per_key IS NULL OR job.concurrency_key IS NULL
 ),
 ranked AS (
     SELECT *, row_number() OVER (PARTITION BY queue ORDER BY priority, scheduled_at, id) AS place

@@ -92,7 +92,8 @@ async def resume_queue(tx: Tx, *, name: str) -> bool:
 async def limit_queue(tx: Tx, *, name: str, max_running: int | None, max_running_per_key: int | None) -> None:
     """Set how many jobs of this queue run at once, in all and of one concurrency key; None: as many as there are slots.
 
-    What runs goes on. Raises Refused (NOT_FOUND; BAD_USER_INPUT for a limit below 1: to run none, pause the queue).
+    What runs goes on; what was handed out and not begun waits again. Raises Refused (NOT_FOUND; BAD_USER_INPUT for a
+    limit below 1: to run none, pause the queue).
     """
     for field, limit in (("maxRunning", max_running), ("maxRunningPerKey", max_running_per_key)):
         if limit is not None and not 1 <= limit < 2**31:
@@ -100,6 +101,7 @@ async def limit_queue(tx: Tx, *, name: str, max_running: int | None, max_running
     await _require_known(tx, name)
     values = {"name": name, "max_running": max_running, "max_running_per_key": max_running_per_key}
     await tx.execute(_LIMIT, values)
+    await tx.affect(_CALL_BACK, {"name": name})
     # Where there is more room than before, somebody waits for it.
     tx.hint(WORK_IS_DUE)
 

@@ -1,7 +1,9 @@
 """What a worker writes for the jobs it runs. Each write names the fence it holds, and without that fence does nothing.
 
 The statements take many jobs at once, so that a busy worker pays for a group what an idle one pays for a job. They lock
-their rows in the order of the ids: two groups that share jobs wait for each other and never for ever.
+their rows in the order of the ids: two groups that share jobs wait for each other and never for ever. Executed alone
+they leave out a job that somebody else has locked, which would keep all of the group waiting; in a transaction they
+wait.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +17,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from db.compiled import Write
 from db.ledger.commands.telling import as_json, ended_job, telling
 from db.ledger.rules import TERMINAL, EndedJob, EventType, LogLevel, Verdict, job_topic
-from db.session import Tx, Writer
+from db.session import Row, Single, Tx, Writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +87,13 @@ class Ending:
 _CLAIM = telling(
     """
 held AS (
-    SELECT jobs.id FROM jobs
+    SELECT jobs.id, kind = ANY (:kinds)
+        AND NOT EXISTS (SELECT FROM queues WHERE name = jobs.queue AND paused_at IS NOT NULL) AS is_to_run
+    FROM jobs
     JOIN unnest(:ids, :fences) AS ticket (id, fence) ON jobs.id = ticket.id AND jobs.fence = ticket.fence
-    WHERE state IN ('queued', 'dispatched') AND cancel_requested_at IS NULL AND kind = ANY (:kinds)
-        AND queue NOT IN (SELECT name FROM queues WHERE paused_at IS NOT NULL)
+    WHERE state IN ('queued', 'dispatched') AND cancel_requested_at IS NULL
     ORDER BY jobs.id
-    FOR NO KEY UPDATE OF jobs
+    FOR NO KEY UPDATE OF jobs SKIP LOCKED
 ),
 moved AS (
     UPDATE jobs SET
@@ -99,17 +102,16 @@ moved AS (
         started_at = coalesce(started_at, $now),
         timeout_at = $now + make_interval(secs => timeout_seconds)
     FROM held
-    WHERE jobs.id = held.id AND state IN ('queued', 'dispatched')
+    WHERE jobs.id = held.id AND held.is_to_run AND state IN ('queued', 'dispatched')
     RETURNING jobs.id, jobs.fence, kind, queue, args, args_version, state, failures, crash_count, max_attempts,
         timeout_seconds, actor_id, subject_type, subject_id, error, last_seq, progress, step, done, total, attempt,
         extract(epoch FROM $now - scheduled_at) AS waited_seconds,
         CASE WHEN attempt = 1 THEN 'Started.' ELSE 'Attempt ' || attempt || ' started.' END AS message
 ),
 refused AS (
-    UPDATE jobs SET state = 'queued', fence = jobs.fence + 1, dispatched_at = NULL
-    FROM unnest(:ids, :fences) AS ticket (id, fence)
-    WHERE jobs.id = ticket.id AND jobs.fence = ticket.fence AND state = 'dispatched'
-        AND (kind <> ALL (:kinds) OR queue IN (SELECT name FROM queues WHERE paused_at IS NOT NULL))
+    UPDATE jobs SET state = 'queued', fence = fence + 1, dispatched_at = NULL
+    FROM held
+    WHERE jobs.id = held.id AND NOT held.is_to_run AND state = 'dispatched'
 ),
 begun AS (
     INSERT INTO job_attempts (job_id, number, fence, worker_id, worker_name, started_at)
@@ -125,8 +127,7 @@ _HOLD = text("""
 SELECT 1 FROM jobs WHERE id = :job_id AND fence = :fence AND state = 'running' FOR NO KEY UPDATE
 """)
 
-_NOTE = Write(
-    """
+_NOTE_TEMPLATE = """
 WITH line AS (
     SELECT * FROM jsonb_to_recordset(:lines) AS line (
         job_id uuid, fence bigint, place integer, type text, progress smallint, step text, done integer,
@@ -134,14 +135,14 @@ WITH line AS (
     )
 ),
 newest AS (
-    SELECT DISTINCT ON (job_id) job_id, fence, place, progress, step, done, total
-    FROM line ORDER BY job_id, place DESC
+    SELECT DISTINCT ON (job_id, fence) job_id, fence, place, progress, step, done, total
+    FROM line ORDER BY job_id, fence, place DESC
 ),
 held AS (
     SELECT jobs.id FROM jobs JOIN newest ON jobs.id = newest.job_id AND jobs.fence = newest.fence
     WHERE state = 'running'
     ORDER BY jobs.id
-    FOR NO KEY UPDATE OF jobs
+    FOR NO KEY UPDATE OF jobs $skip_locked
 ),
 moved AS (
     UPDATE jobs SET
@@ -149,7 +150,7 @@ moved AS (
         step = newest.step, done = newest.done, total = newest.total
     FROM held JOIN newest ON newest.job_id = held.id
     WHERE jobs.id = held.id AND jobs.fence = newest.fence AND state = 'running'
-    RETURNING jobs.id, jobs.last_seq - newest.place AS before, jobs.attempt, jobs.state
+    RETURNING jobs.id, jobs.fence, jobs.last_seq - newest.place AS before, jobs.attempt, jobs.state
 ),
 told AS (
     INSERT INTO job_events (
@@ -158,15 +159,17 @@ told AS (
     SELECT moved.id, moved.before + line.place, $now - make_interval(secs => line.age),
         line.type, moved.state, line.progress, line.step, line.done, line.total, moved.attempt,
         line.level, line.message, nullif(line.data, 'null')
-    FROM moved JOIN line ON line.job_id = moved.id
+    FROM moved JOIN line ON line.job_id = moved.id AND line.fence = moved.fence
 )
-SELECT id FROM moved
-""",
-    as_json("lines"),
-)
+SELECT newest.job_id, newest.fence, moved.id IS NOT NULL AS is_told
+FROM newest JOIN jobs ON jobs.id = newest.job_id AND jobs.fence = newest.fence AND jobs.state = 'running'
+LEFT JOIN moved ON moved.id = newest.job_id AND moved.fence = newest.fence
+"""
 
-_END = telling(
-    """
+_NOTE = Write(_NOTE_TEMPLATE.replace("$skip_locked", ""), as_json("lines"))
+_NOTE_MANY = Write(_NOTE_TEMPLATE.replace("$skip_locked", "SKIP LOCKED"), as_json("lines"))
+
+_END_TEMPLATE = """
 ending AS (
     SELECT * FROM jsonb_to_recordset(:endings) AS ending (
         job_id uuid, fence bigint, state text, outcome text, message text, wait_seconds double precision,
@@ -178,7 +181,7 @@ held AS (
     SELECT jobs.id FROM jobs JOIN ending ON jobs.id = ending.job_id AND jobs.fence = ending.fence
     WHERE jobs.state = 'running' AND (ending.state NOT IN ('scheduled', 'queued') OR cancel_requested_at IS NULL)
     ORDER BY jobs.id
-    FOR NO KEY UPDATE OF jobs
+    FOR NO KEY UPDATE OF jobs $skip_locked
 ),
 moved AS (
     UPDATE jobs SET
@@ -198,18 +201,20 @@ moved AS (
     FROM held JOIN ending ON ending.job_id = held.id
     WHERE jobs.id = held.id AND jobs.fence = ending.fence AND jobs.state = 'running'
     RETURNING jobs.id, jobs.kind, jobs.state, jobs.args, jobs.subject_type, jobs.subject_id, jobs.actor_id, jobs.error,
-        jobs.finished_at, jobs.last_seq, jobs.progress, jobs.step, jobs.done, jobs.total, jobs.attempt, ending.message
+        jobs.finished_at, jobs.last_seq, jobs.progress, jobs.step, jobs.done, jobs.total, jobs.attempt, ending.message,
+        ending.fence AS ended_fence
 ),
 closed AS (
     UPDATE job_attempts SET
         finished_at = $now, outcome = ending.outcome,
         error = nullif(ending.attempt_error, 'null')
-    FROM moved JOIN ending ON ending.job_id = moved.id
+    FROM moved JOIN ending ON ending.job_id = moved.id AND ending.fence = moved.ended_fence
     WHERE job_attempts.job_id = moved.id AND job_attempts.number = moved.attempt AND job_attempts.outcome IS NULL
 )
-""",
-    as_json("endings"),
-)
+"""
+
+_END = telling(_END_TEMPLATE.replace("$skip_locked", ""), as_json("endings"))
+_END_MANY = telling(_END_TEMPLATE.replace("$skip_locked", "SKIP LOCKED"), as_json("endings"))
 
 
 async def claim(
@@ -217,8 +222,8 @@ async def claim(
 ) -> list[Claimed]:
     """Take the jobs of these tickets to run them. A ticket that is out of date gives nothing, silently.
 
-    Jobs of other kinds than these are let go: they are queued again, for a worker that knows them. So are those of a
-    queue that was paused while their tickets were under way.
+    Jobs of other kinds than these are let go: they are queued again, for a worker that knows them. So are those of
+    queues that were paused while the ticket was on its way. One that is locked is left: its ticket is made anew.
     """
     rows = await writer.fetch(
         _CLAIM,
@@ -260,11 +265,22 @@ async def hold(tx: Tx, *, job_id: UUID, fence: int) -> bool:
     return (await tx.execute(_HOLD, {"job_id": job_id, "fence": fence})).scalar() is not None
 
 
-async def note(writer: Writer, *, lines: Mapping[tuple[UUID, int], Sequence[Line]]) -> set[UUID]:
+async def note(tx: Tx, *, lines: Mapping[tuple[UUID, int], Sequence[Line]]) -> set[UUID]:
     """Tell what happened in running jobs, given by (job, fence), in the order given. Those that are still held.
 
     Progress goes into the job's row too, and never back.
     """
+    rows = await _note(tx, _NOTE, lines)
+    return {row["job_id"] for row in rows if row["is_told"]}
+
+
+async def note_many(single: Single, *, lines: Mapping[tuple[UUID, int], Sequence[Line]]) -> set[tuple[UUID, int]]:
+    """The same, alone. Those that are held, and of which nothing was told because somebody else has locked them."""
+    rows = await _note(single, _NOTE_MANY, lines)
+    return {(row["job_id"], row["fence"]) for row in rows if not row["is_told"]}
+
+
+async def _note(writer: Writer, write: Write, lines: Mapping[tuple[UUID, int], Sequence[Line]]) -> Sequence[Row]:
     stored = [
         {
             "job_id": str(job_id),
@@ -284,16 +300,17 @@ async def note(writer: Writer, *, lines: Mapping[tuple[UUID, int], Sequence[Line
         for place, line in enumerate(told, 1)
     ]
     if not stored:
-        return set()
-    held = {row["id"] for row in await writer.fetch(_NOTE, {"lines": stored})}
-    writer.hint(*[job_topic(job_id) for job_id in held])
-    return held
+        return ()
+    rows = await writer.fetch(write, {"lines": stored})
+    writer.hint(*[job_topic(row["job_id"]) for row in rows if row["is_told"]])
+    return rows
 
 
 async def end_attempts(writer: Writer, *, endings: Sequence[Ending]) -> dict[UUID, EndedJob | None]:
     """Write the ends of attempts: the jobs that were still held, each with what it became where it has ended.
 
-    A job that is missing from the answer was not ours any more, or was to go on and has been asked to stop meanwhile.
+    A job that is missing from the answer was not ours any more, or was to go on and has been asked to stop meanwhile;
+    or, where this is not part of a transaction, somebody else has locked it.
     """
     stored = [
         {
@@ -316,6 +333,6 @@ async def end_attempts(writer: Writer, *, endings: Sequence[Ending]) -> dict[UUI
         }
         for ending in endings
     ]
-    rows = await writer.fetch(_END, {"endings": stored})
+    rows = await writer.fetch(_END if isinstance(writer, Tx) else _END_MANY, {"endings": stored})
     writer.hint(*[job_topic(row["id"]) for row in rows])
     return {row["id"]: ended_job(row) if row["state"] in TERMINAL else None for row in rows}

@@ -26,11 +26,14 @@ class Stranded:
     subject_id: UUID | None
 
 
+# A subquery and no join: where the job has just been taken by another worker, its new row is judged by that one.
 _LOST = text("""
-SELECT jobs.* FROM jobs LEFT JOIN workers ON workers.id = jobs.worker_id
-WHERE jobs.state = 'running' AND (workers.id IS NULL OR workers.seen_at <= CAST(:before AS timestamptz))
-ORDER BY jobs.id LIMIT :limit
-FOR NO KEY UPDATE OF jobs SKIP LOCKED
+SELECT * FROM jobs
+WHERE state = 'running' AND coalesce(
+    (SELECT seen_at FROM workers WHERE id = jobs.worker_id) <= CAST(:before AS timestamptz), true
+)
+ORDER BY id LIMIT :limit
+FOR NO KEY UPDATE SKIP LOCKED
 """)
 
 _DEAF = text("""

@@ -11,7 +11,8 @@ from db.errors import Refused
 from db.ledger import commands as ledger
 from db.ledger.rules import WORK_IS_DUE, JobState
 from db.session import Database
-from tests.support.ledger import ask, execute, in_state, row_of, running, snapshot
+from tests.support.kinds import Keyed
+from tests.support.ledger import EVER, WORKER, ask, execute, in_state, row_of, running, snapshot
 
 
 async def queues_of(database: Database) -> list[Mapping[str, Any]]:
@@ -129,3 +130,16 @@ async def test_a_limit_below_one_is_refused(
             await ledger.limit_queue(tx, name="default", max_running=limit, max_running_per_key=per_key)
     assert [(each.code, each.path) for each in refused.value.problems] == [("BAD_USER_INPUT", (field,))]
     assert await queues_of(database) == []
+
+
+async def test_a_job_without_a_key_never_waits_behind_keys_that_are_full(database: Database) -> None:
+    for _ in range(6):
+        await ask(database, Keyed(key="busy"))
+    other = await ask(database, Keyed())
+    async with database.transaction() as tx:
+        await ledger.beat(tx, card=WORKER, is_draining=False, now=tx.now)
+        await ledger.limit_queue(tx, name="default", max_running=None, max_running_per_key=1)
+    async with database.transaction() as tx:
+        found = await ledger.dispatch_limited(tx, lease=EVER, limit=3)
+    assert len(found.tickets) == 2
+    assert other in {ticket.job_id for ticket in found.tickets}
