@@ -162,7 +162,8 @@ Relation = Derived | One | Either | Many | Batch
 class Entity:
     """A kind of row. Names that `columns` and `relations` do not have are columns of the table by the same name.
 
-    `type_name` is what GraphQL calls it. `visible` is the access rule, part of each statement's WHERE.
+    `type_name` is what GraphQL calls it. `visible` is the access rule, part of each statement's WHERE. A list of
+    several types that share a table is of an entity with `variants`: its column `which` says whose row each is.
     """
 
     type_name: str
@@ -170,6 +171,8 @@ class Entity:
     columns: Mapping[str, Expression] = field(default_factory=dict)
     relations: dict[str, Relation] = field(default_factory=dict)
     visible: Visible | None = None
+    which: str = ""
+    variants: "Mapping[Any, Entity]" = field(default_factory=dict)
 
     def column(self, name: str, source: FromClause) -> ColumnElement[Any]:
         """The expression of a plain name over an alias of the table. Raises KeyError for a name it does not have."""

@@ -238,6 +238,8 @@ def _linked(source: FromClause, link: FromClause, on: Join) -> FromClause:
 
 def _row(scope: _Scope, place: _Place, wants: tuple[Want, ...], path: tuple[int, ...]) -> Slot:
     """How a record becomes a row of the entity: a named tuple with a slot for each wanted name."""
+    if place.entity.variants:
+        return _variant(scope, place, wants, path)
     type_name = place.entity.type_name
     slots: dict[str, Slot] = {"id": _value(scope, place, "id")} if "id" in place.source.c else {}
     for number, wanted in enumerate(wants):
@@ -250,6 +252,15 @@ def _row(scope: _Scope, place: _Place, wants: tuple[Want, ...], path: tuple[int,
         return row_type._make([slot(record, loaded, viewer) for slot in makers])
 
     return make
+
+
+def _variant(scope: _Scope, place: _Place, wants: tuple[Want, ...], path: tuple[int, ...]) -> Slot:
+    which = scope.index(place.entity.column(place.entity.which, place.source))
+    makers = {
+        value: _row(scope, _Place(variant, place.source), wants, path)
+        for value, variant in place.entity.variants.items()
+    }
+    return lambda record, loaded, viewer: makers[record[which]](record, loaded, viewer)
 
 
 def _slot(scope: _Scope, place: _Place, wanted: Want, path: tuple[int, ...]) -> Slot:

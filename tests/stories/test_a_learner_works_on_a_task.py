@@ -68,6 +68,7 @@ async def test_the_first_step_starts_the_task_and_the_last_one_completes_it(lear
     assert [(line["from"], line["to"], line["actor"]["name"]) for line in done["task"]["timeline"]["nodes"]] == [
         ("IN_PROGRESS", "COMPLETED", "First learner 000001"),
         ("ASSIGNED", "IN_PROGRESS", "First learner 000001"),
+        (None, "ASSIGNED", "Ada Teacher"),
     ]
     assert await queue(learner) == []
     assert [task["id"] for task in await queue(learner, "COMPLETED")] == [task["id"]]

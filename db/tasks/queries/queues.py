@@ -1,71 +1,99 @@
-"""A person's queue: its tabs and their counts."""
+"""The queues of people and teams: their tabs and counts, and what has changed in one."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, FromClause, and_, func, literal_column, or_, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    FromClause,
+    Select,
+    Uuid,
+    and_,
+    bindparam,
+    column,
+    func,
+    literal_column,
+    or_,
+    select,
+    union_all,
+)
 
+from db.accounts.queries import TEAM
 from db.base import table_of
 from db.clock import sql_now
-from db.reading import Listing, Many, Order, Reading, bind
+from db.reading import Batch, Listing, Many, Order, Reading, Want, bind
 from db.tasks.models import Task
-from db.tasks.queries.access import is_seen_by_learner
+from db.tasks.queries.access import has_open_hold, is_seen_by_learner, is_work, own_teams, sees_everything
+from db.tasks.queries.lists import FILTERS, ORDERS, has_status
 from db.tasks.queries.tasks import WORK_TASK
-from db.tasks.rules import ACTIVE, CLOSED, OPEN, QueueTab, TaskStatus
+from db.tasks.rules import ACTIVE, CLOSED, QueueTab, TaskStatus, TeamTab
 
 _TASKS = table_of(Task)
+_HELD = (TaskStatus.ON_HOLD,)
 
 COMPLETED_TAB_DAYS = timedelta(days=7)
+# Whoever watches a longer queue is told of the changes of so many of its tasks.
+MOST_WATCHED = 10_000
+
+Condition = Callable[[FromClause], ColumnElement[bool]]
 
 
-def _newest(name: str) -> Order:
-    return Order((lambda task: task.c[name], lambda task: task.c.id), (datetime, UUID), (True, True))
+# --- tabs -------------------------------------------------------------------------------------------------------------
 
 
-def has_status(task: FromClause, statuses: Iterable[TaskStatus]) -> ColumnElement[bool]:
-    """Whether a task is in one of these statuses, written out: from literal values the planner sees that the partial
-    index of open (or closed) tasks answers; from parameters it cannot.
-    """
-    literals: list[ColumnElement[str]] = [literal_column(f"'{status.value}'") for status in sorted(statuses)]
-    condition: ColumnElement[bool] = task.c.status.in_(literals)
-    return condition
-
-
-def _own_in(statuses: Iterable[TaskStatus]) -> Callable[[FromClause], ColumnElement[bool]]:
+def _in(statuses: Iterable[TaskStatus], *more: Condition) -> Condition:
     def narrowed(task: FromClause) -> ColumnElement[bool]:
-        is_task = task.c.type_name != literal_column("'timed_hold'")
-        return and_(has_status(task, statuses), is_task, is_seen_by_learner(task))
+        return and_(has_status(task, statuses), is_work(task), *(each(task) for each in more))
 
     return narrowed
 
 
-def _recently_closed(task: FromClause) -> ColumnElement[bool]:
-    return and_(_own_in(CLOSED)(task), task.c.closed_at > sql_now() - COMPLETED_TAB_DAYS)
+def _is_recent(task: FromClause) -> ColumnElement[bool]:
+    return task.c.closed_at > sql_now() - COMPLETED_TAB_DAYS
 
 
-def _queue(order: Order, where: Any) -> Many:
-    return Many(
-        lambda: WORK_TASK,
-        key=lambda task: task.c.assignee_user_id,
-        listing=Listing(orders={"DEFAULT": order}),
-        where=where,
-        is_guarded=False,
-    )
+def _waits_for_child(task: FromClause) -> ColumnElement[bool]:
+    return ~has_open_hold(task)
 
 
-QUEUES: Mapping[QueueTab, Many] = {
-    QueueTab.ASSIGNED: _queue(_newest("assigned_at"), _own_in(ACTIVE)),
-    QueueTab.ON_HOLD: _queue(_newest("assigned_at"), _own_in([TaskStatus.ON_HOLD])),
-    QueueTab.COMPLETED: _queue(_newest("closed_at"), _recently_closed),
+# Every task of the tab has been closed, so its index answers this order as it is.
+_CLOSED_DESC = Order((lambda task: task.c.closed_at, lambda task: task.c.id), (datetime, UUID), (True, True))
+_OWN: Mapping[QueueTab, Condition] = {
+    QueueTab.ASSIGNED: _in(ACTIVE, is_seen_by_learner),
+    QueueTab.ON_HOLD: _in(_HELD, is_seen_by_learner),
+    QueueTab.COMPLETED: _in(CLOSED, _is_recent, is_seen_by_learner),
 }
+_TEAM: Mapping[TeamTab, Condition] = {
+    TeamTab.UNASSIGNED: _in(ACTIVE),
+    TeamTab.ASSIGNED: _in(_HELD, _waits_for_child),
+    TeamTab.ON_HOLD: _in(_HELD, has_open_hold),
+    TeamTab.COMPLETED: _in(CLOSED, _is_recent),
+}
+_DEFAULTS = {"ON_HOLD": "HOLD_ENDS_ASC", "COMPLETED": "CLOSED_DESC"}
+
+
+def _queue(tab: QueueTab | TeamTab, key: str, where: Condition) -> Many:
+    orders = {**ORDERS, "CLOSED_DESC": _CLOSED_DESC} if tab.value == "COMPLETED" else ORDERS
+    listing = Listing(orders=orders, filters=FILTERS, default=_DEFAULTS.get(tab.value, "ASSIGNED_DESC"))
+    return Many(lambda: WORK_TASK, key=lambda task: task.c[key], listing=listing, where=where, is_guarded=False)
+
+
+# `reading.below(WORK_TASK, wanted, QUEUES[tab], [user_id], name=f"queue.{tab}")`: the viewer's own queue only.
+QUEUES: Mapping[QueueTab, Many] = {tab: _queue(tab, "assignee_user_id", where) for tab, where in _OWN.items()}
+# The same with a team's key, for those who may see the team: whether they may is the caller's to ask.
+TEAM_QUEUES: Mapping[TeamTab, Many] = {tab: _queue(tab, "assignee_team_id", where) for tab, where in _TEAM.items()}
+
+
+# --- counts -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class TaskCounts:
-    """How many tasks each tab of a queue has."""
+    """How many tasks each tab of a queue has. `overdue`: open and past their due date, in whatever tab."""
 
     unassigned: int
     assigned: int
@@ -74,21 +102,92 @@ class TaskCounts:
     overdue: int
 
 
+def _count(key: str, owner: ColumnElement[Any], *conditions: Condition) -> ColumnElement[int]:
+    task = _TASKS.alias("counted")
+    counted = (
+        select(func.count()).select_from(task).where(task.c[key] == owner, or_(*(each(task) for each in conditions)))
+    )
+    return counted.scalar_subquery()
+
+
+def _overdue(key: str, owner: ColumnElement[Any], *conditions: Condition) -> ColumnElement[int]:
+    # Each tab's own index answers; a condition over all open tasks would have none.
+    parts = [
+        _count(key, owner, lambda task, each=each: and_(each(task), task.c.due_at < sql_now()))  # type: ignore[misc]
+        for each in conditions
+    ]
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
 async def own_counts(reading: Reading) -> TaskCounts:
     """The counts of the viewer's own queue: one statement."""
-    task = _TASKS.alias("t")
-    now = sql_now()
-    is_open, is_closed = has_status(task, OPEN), has_status(task, CLOSED)
+    key, viewer = "assignee_user_id", bind("viewer_id")
     counted = select(
-        func.count().filter(has_status(task, ACTIVE)).label("assigned"),
-        func.count().filter(task.c.status == TaskStatus.ON_HOLD).label("on_hold"),
-        func.count().filter(is_closed).label("completed"),
-        func.count().filter(and_(is_open, task.c.due_at < now)).label("overdue"),
-    ).where(
-        task.c.assignee_user_id == bind("viewer_id"),
-        task.c.type_name != "timed_hold",
-        or_(is_open, and_(is_closed, task.c.closed_at > now - COMPLETED_TAB_DAYS)),
-        is_seen_by_learner(task),
+        _count(key, viewer, _OWN[QueueTab.ASSIGNED]).label("assigned"),
+        _count(key, viewer, _OWN[QueueTab.ON_HOLD]).label("on_hold"),
+        _count(key, viewer, _OWN[QueueTab.COMPLETED]).label("completed"),
+        _overdue(key, viewer, _OWN[QueueTab.ASSIGNED], _OWN[QueueTab.ON_HOLD]).label("overdue"),
     )
     (record,) = await reading.records(counted, {}, name="tasks.own_counts")
     return TaskCounts(0, record["assigned"], record["on_hold"], record["completed"], record["overdue"])
+
+
+async def team_counts(reading: Reading, ids: Sequence[UUID], _: Want) -> Mapping[UUID, TaskCounts]:
+    """The counts of these teams' queues, by team: one statement. Teams that the viewer may not see are left out."""
+    key = "assignee_team_id"
+    teams = func.unnest(bind("team_ids", many=True)).table_valued(column("id", Uuid), name="team").render_derived()
+    counted = select(
+        teams.c.id,
+        _count(key, teams.c.id, _TEAM[TeamTab.UNASSIGNED]).label("unassigned"),
+        _count(key, teams.c.id, _TEAM[TeamTab.ASSIGNED]).label("assigned"),
+        _count(key, teams.c.id, _TEAM[TeamTab.ON_HOLD]).label("on_hold"),
+        _count(key, teams.c.id, _TEAM[TeamTab.COMPLETED]).label("completed"),
+        _overdue(key, teams.c.id, _in(ACTIVE), _in(_HELD)).label("overdue"),
+    ).where(or_(sees_everything(), teams.c.id.in_(own_teams())))
+    records = await reading.records(counted, {"team_ids": list(ids)}, name="tasks.team_counts")
+    return {
+        record["id"]: TaskCounts(
+            record["unassigned"], record["assigned"], record["on_hold"], record["completed"], record["overdue"]
+        )
+        for record in records
+    }
+
+
+TEAM.relations["task_counts"] = Batch(team_counts)
+
+
+# --- changes ----------------------------------------------------------------------------------------------------------
+
+
+async def queue_versions(reading: Reading, *, team_id: UUID | None = None) -> Mapping[UUID, int]:
+    """The tasks of the viewer's own queue, or of a team's, in all its tabs, each with its version.
+
+    Two of these tell what has entered (a new key), changed (another version) and left (a key that is gone) in between,
+    whatever hints were lost. Whether the viewer may see the team's queue is the caller's to ask.
+    """
+    key = "assignee_user_id" if team_id is None else "assignee_team_id"
+    tabs = _OWN.values() if team_id is None else [_in(ACTIVE), _in(_HELD), _TEAM[TeamTab.COMPLETED]]
+    owner = bind("viewer_id") if team_id is None else bind("team_id")
+    parts: list[Select[Any]] = []
+    for where in tabs:
+        task = _TASKS.alias("watched")
+        parts.append(select(task.c.id, task.c.version).where(task.c[key] == owner, where(task)))
+    limit = bindparam("most", type_=BigInteger)
+    found = union_all(*parts).subquery("found")
+    statement = select(found.c.id, found.c.version).order_by(literal_column("1").desc()).limit(limit)
+    values = {"team_id": team_id, "most": MOST_WATCHED}
+    records = await reading.records(statement, values, name=f"tasks.queue_versions.{key}")
+    return {record["id"]: record["version"] for record in records}
+
+
+_VERSION = Want("", (Want("version"),))
+
+
+async def task_version(reading: Reading, task_id: UUID) -> int | None:
+    """A task's version; None where the viewer may not see it (any more)."""
+    found = await reading.one(WORK_TASK, _VERSION, task_id)
+    version: int | None = None if found is None else found.version
+    return version

@@ -6,13 +6,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, FromClause, exists, func, or_, select
+from sqlalchemy import ColumnElement, FromClause, Text, cast, exists, func, literal_column, null, or_, select, union_all
 
 from db.accounts.queries import SYSTEM, TEAM, USER
 from db.accounts.rules import Viewer
 from db.base import table_of
 from db.reading import Batch, Derived, Either, Entity, Listing, Many, One, Order, Reading, Want
-from db.reading.entity import NOW, VIEWER
+from db.reading.entity import NOW, VIEWER, Relation
 from db.tasks.models import StepCompletion, StepTemplate, Task, TaskNote, TaskTransition
 from db.tasks.models import TaskType as TaskTypeModel
 from db.tasks.queries.access import (
@@ -44,6 +44,7 @@ _TASKS = table_of(Task)
 _TEMPLATES = table_of(StepTemplate)
 _COMPLETIONS = table_of(StepCompletion)
 _NOTES = table_of(TaskNote)
+_TRANSITIONS = table_of(TaskTransition)
 
 
 # --- types ------------------------------------------------------------------------------------------------------------
@@ -170,6 +171,7 @@ WORK_TASK = Entity(
         "completed_step_count": _completed_steps,
         "open_step_count": _open_steps,
         "is_withdrawn": _is_withdrawn,
+        "root_key": lambda task: func.coalesce(task.c.root_id, task.c.id),
         "open_child_count": open_child_count,
         "has_open_hold": has_open_hold,
         "allows_holds": allows_holds,
@@ -181,7 +183,27 @@ WORK_TASK = Entity(
     visible=visible,
 )
 NOTE = Entity("TaskNote", _NOTES)
-TRANSITION = Entity("TaskTransition", table_of(TaskTransition))
+
+
+_TRANSITION_COLUMNS = ("id", "task_id", "at", "actor_id", "from_status", "to_status", "reason")
+
+
+def _timeline() -> Any:
+    """What is stored of changes, and before it the creation of each of a plan's tasks, which its row tells."""
+    made = select(
+        _TASKS.c.id,
+        _TASKS.c.id.label("task_id"),
+        _TASKS.c.created_at.label("at"),
+        _TASKS.c.assigned_by_id.label("actor_id"),
+        cast(null(), Text).label("from_status"),
+        literal_column("'ASSIGNED'", Text).label("to_status"),
+        cast(null(), Text).label("reason"),
+    ).where(_TASKS.c.plan_id.is_not(None), _TASKS.c.replaces_id.is_(None))
+    stored = select(*[_TRANSITIONS.c[name] for name in _TRANSITION_COLUMNS])
+    return union_all(stored, made).subquery("timeline")
+
+
+TRANSITION = Entity("TaskTransition", _timeline())
 
 for _entity in (NOTE, TRANSITION):
     _entity.relations["actor_user"] = One(lambda: USER, on=lambda row, user: user.c.id == row.c.actor_id)
@@ -246,39 +268,6 @@ def _filled(content: Mapping[str, Any], learner: UUID | None) -> Mapping[str, An
     return {**content, "url": url.replace("{{learner_id}}", str(learner or ""))}
 
 
-WORK_TASK.relations.update(
-    {
-        "type": One(lambda: TASK_TYPE, on=lambda task, type_: type_.c.name == task.c.type_name),
-        "assignee_user": One(lambda: USER, on=lambda task, user: user.c.id == task.c.assignee_user_id),
-        # Whoever sees the task sees whose it is, also where the team itself is not theirs.
-        "assignee_team": One(lambda: TEAM, on=lambda task, team: team.c.id == task.c.assignee_team_id),
-        "assigned_to": Either(("assignee_user", "assignee_team")),
-        "assigner": One(lambda: USER, on=lambda task, user: user.c.id == task.c.assigned_by_id),
-        "assigned_by": Either(("assigner",), default=SYSTEM),
-        "cancelled_by": One(lambda: USER, on=lambda task, user: user.c.id == task.c.cancelled_by_id),
-        "parent": One(lambda: WORK_TASK, on=lambda task, parent: parent.c.id == task.c.parent_id, is_guarded=True),
-        "is_root": Derived(("parent_id",), lambda parent: parent is None),
-        "notes": Many(lambda: NOTE, key=lambda note: note.c.task_id, order=lambda note: (note.c.id,)),
-        "children": Many(
-            lambda: WORK_TASK,
-            key=lambda task: task.c.parent_id,
-            listing=Listing(orders={"CREATED_DESC": _BY_AGE}),
-            where=is_work,
-        ),
-        "timeline": Many(
-            lambda: TRANSITION,
-            key=lambda row: row.c.task_id,
-            listing=Listing(orders={"AT_DESC": _BY_AGE}),
-        ),
-        "steps": Batch(_steps, default=list),
-        "step_count": Derived(("open_step_count", "completed_step_count"), lambda left, done: left + done),
-        "is_ready": Derived((NOW, *_WINDOW), _ready),
-        "is_overdue": Derived((NOW, "status", "due_at"), _overdue),
-        "available_actions": Derived((NOW, VIEWER, *_STANDING, *_FACTS), _actions),
-    }
-)
-
-
 async def _instructions(reading: Reading, ids: Sequence[UUID], _: Want) -> Mapping[UUID, list[str]]:
     sql = "SELECT task_id, text FROM task_notes WHERE task_id = ANY($1) ORDER BY id"
     found: dict[UUID, list[str]] = {}
@@ -287,4 +276,45 @@ async def _instructions(reading: Reading, ids: Sequence[UUID], _: Want) -> Mappi
     return found
 
 
-WORK_TASK.relations["instructions"] = Batch(_instructions, default=list)
+async def _roots(reading: Reading, ids: Sequence[UUID], wanted: Want) -> Mapping[UUID, Any]:
+    return await reading.by_ids(WORK_TASK, wanted, ids)
+
+
+# What a task and a hold show alike.
+SHARED: Mapping[str, Relation] = {
+    "type": One(lambda: TASK_TYPE, on=lambda task, type_: type_.c.name == task.c.type_name),
+    "assignee_user": One(lambda: USER, on=lambda task, user: user.c.id == task.c.assignee_user_id),
+    # Whoever sees the task sees whose it is, also where the team itself is not theirs.
+    "assignee_team": One(lambda: TEAM, on=lambda task, team: team.c.id == task.c.assignee_team_id),
+    "assigned_to": Either(("assignee_user", "assignee_team")),
+    "assigner": One(lambda: USER, on=lambda task, user: user.c.id == task.c.assigned_by_id),
+    "assigned_by": Either(("assigner",), default=SYSTEM),
+    "cancelled_by": One(lambda: USER, on=lambda task, user: user.c.id == task.c.cancelled_by_id),
+    "parent": One(lambda: WORK_TASK, on=lambda task, parent: parent.c.id == task.c.parent_id, is_guarded=True),
+    "is_root": Derived(("parent_id",), lambda parent: parent is None),
+    "notes": Many(lambda: NOTE, key=lambda note: note.c.task_id, order=lambda note: (note.c.id,)),
+    "instructions": Batch(_instructions, default=list),
+    "timeline": Many(
+        lambda: TRANSITION,
+        key=lambda row: row.c.task_id,
+        listing=Listing(orders={"AT_DESC": _BY_AGE}),
+    ),
+}
+
+WORK_TASK.relations.update(
+    {
+        **SHARED,
+        "root": Batch(_roots, parent="root_key"),
+        "children": Many(
+            lambda: WORK_TASK,
+            key=lambda task: task.c.parent_id,
+            listing=Listing(orders={"CREATED_DESC": _BY_AGE}),
+            where=is_work,
+        ),
+        "steps": Batch(_steps, default=list),
+        "step_count": Derived(("open_step_count", "completed_step_count"), lambda left, done: left + done),
+        "is_ready": Derived((NOW, *_WINDOW), _ready),
+        "is_overdue": Derived((NOW, "status", "due_at"), _overdue),
+        "available_actions": Derived((NOW, VIEWER, *_STANDING, *_FACTS), _actions),
+    }
+)
