@@ -5,7 +5,7 @@ could not be written is rescued once our lease is over.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +26,7 @@ from jobs.settings import WorkerSettings
 
 log = get_logger(__name__)
 
+Claim = Callable[[Sequence[ledger.Ticket]], Awaitable["Sequence[Supervision | None]"]]
 # How long to wait before an end that could not be written is written again, doubling.
 WRITE_AGAIN_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 30.0
@@ -53,7 +54,9 @@ class Runner:
         self._kinds = kinds
         self._settings = settings
         self._on_free = on_free
+        # Handlers that run, and tickets that are being claimed: each has a slot.
         self._busy = 0
+        self._claiming = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._attempts: set[asyncio.Task[None]] = set()
@@ -63,7 +66,8 @@ class Runner:
     @property
     def free_slots(self) -> int:
         """How many more attempts could begin now."""
-        return min(self._settings.slots - self._busy, self._settings.slots + MOST_ENDING - len(self.running))
+        taken = self._busy + self._claiming
+        return min(self._settings.slots - taken, self._settings.slots + MOST_ENDING - len(self.running))
 
     def held(self) -> dict[UUID, int]:
         """The jobs that this process believes to hold, each with its fence."""
@@ -71,57 +75,26 @@ class Runner:
         return {job_id: each.attempt.claimed.fence for job_id, each in list(self.running.items())}
 
     async def until_idle(self) -> None:
-        """Wait until nothing runs here."""
+        """Wait until nothing runs here, and nothing is being claimed."""
         await self._idle.wait()
 
     async def take(self, tickets: Sequence[ledger.Ticket]) -> None:
         """Claim the jobs of these tickets and start them, or let them go where we claim no more."""
-        if not self.is_claiming:
-            await self._hand_back(tickets)
-            return
-        self._busy += len(tickets)
-        try:
-            claimed = [job for job in await self._claim_group(tickets) if job is not None]
-        except STORE_ERRORS as error:
-            log.warning("job.not_claimed", tickets=len(tickets), error=type(error).__name__)
-            return
-        finally:
-            self._busy -= len(tickets)
-        for job in claimed:
-            task = asyncio.create_task(self.perform(job))
+        for supervision in await self._claimed(tickets, self._claim_group):
+            task = asyncio.create_task(self._attempt(supervision))
             self._attempts.add(task)
             task.add_done_callback(self._attempts.discard)
 
     async def run(self, ticket: ledger.Ticket) -> bool:
         """Claim one ticket's job and run it to its outcome. False: the ticket was out of date, or we claim no more."""
-        if not self.is_claiming:
-            await self._hand_back([ticket])
-            return False
-        try:
-            claimed = await self._claim(ticket)
-        except STORE_ERRORS as error:
-            log.warning("job.not_claimed", tickets=1, error=type(error).__name__)
-            return False
-        if claimed is None:
-            return False
-        await self.perform(claimed)
-        return True
+        claimed = await self._claimed([ticket], self._claim_with_others)
+        for supervision in claimed:
+            await self._attempt(supervision)
+        return bool(claimed)
 
     async def perform(self, claimed: ledger.Claimed) -> None:
-        """Run a claimed job to its outcome. Raises nothing but what cancels this task itself."""
-        structlog.contextvars.bind_contextvars(job_id=str(claimed.job_id), kind=claimed.kind, attempt=claimed.number)
-        notes = self.journal.open(job_id=claimed.job_id, fence=claimed.fence, progress=claimed.progress)
-        attempt = Attempt(claimed=claimed, database=self._database, notes=notes)
-        supervision = Supervision(attempt, self._settings)
-        self._begin(supervision)
-        try:
-            log.info("job.started", waited_seconds=round(claimed.waited_seconds, 3))
-            body = await self._handle(supervision)
-            verdict, result = judge(attempt, body)
-            await self._settle(attempt, verdict, result)
-        finally:
-            self._forget(supervision)
-            self.journal.close(notes)
+        """Run a job that is claimed already to its outcome."""
+        await self._attempt(self._begin(claimed))
 
     def stop(self, job_id: UUID, why: Stop, reason: str | None = None) -> None:
         """Ask one running job to stop, if it runs here."""
@@ -148,23 +121,49 @@ class Runner:
             await ledger.hand_back(tx, tickets=tickets)
             tx.hint(WORK_IS_DUE)
 
-    def _begin(self, supervision: Supervision) -> None:
+    def _begin(self, claimed: ledger.Claimed) -> Supervision:
+        """From here on the job is in our hands, and known to the heartbeat."""
+        notes = self.journal.open(job_id=claimed.job_id, fence=claimed.fence, progress=claimed.progress)
+        supervision = Supervision(Attempt(claimed=claimed, database=self._database, notes=notes), self._settings)
+        self.running[claimed.job_id] = supervision
         self._busy += 1
-        self.running[supervision.attempt.job_id] = supervision
         self._idle.clear()
+        return supervision
 
     def _forget(self, supervision: Supervision) -> None:
-        job_id = supervision.attempt.job_id
+        attempt = supervision.attempt
         # A job that was taken away may be back already, as another attempt of ours.
-        if self.running.get(job_id) is supervision:
-            del self.running[job_id]
-        if not self.running:
-            self._idle.set()
+        if self.running.get(attempt.job_id) is supervision:
+            del self.running[attempt.job_id]
+        self.journal.close(attempt.notes)
+        self._see_whether_idle()
         self._on_free()
+
+    def _see_whether_idle(self) -> None:
+        if not self.running and not self._claiming:
+            self._idle.set()
 
     # ------------------------------------------------------------------------------------------------ steps
 
-    async def _claim_group(self, tickets: Sequence[ledger.Ticket]) -> Sequence[ledger.Claimed | None]:
+    async def _claimed(self, tickets: Sequence[ledger.Ticket], claim: Claim) -> list[Supervision]:
+        if not self.is_claiming:
+            await self._hand_back(tickets)
+            return []
+        self._claiming += len(tickets)
+        self._idle.clear()
+        try:
+            return [begun for begun in await claim(tickets) if begun is not None]
+        except STORE_ERRORS as error:
+            log.warning("job.not_claimed", tickets=len(tickets), error=type(error).__name__)
+            return []
+        finally:
+            self._claiming -= len(tickets)
+            self._see_whether_idle()
+
+    async def _claim_with_others(self, tickets: Sequence[ledger.Ticket]) -> Sequence[Supervision | None]:
+        return [await self._claim(ticket) for ticket in tickets]
+
+    async def _claim_group(self, tickets: Sequence[ledger.Ticket]) -> Sequence[Supervision | None]:
         async with self._database.single() as single:
             claimed = await ledger.claim(
                 single, tickets=tickets, worker_id=self.card.id, worker_name=self.card.name, kinds=self.card.kinds
@@ -172,7 +171,21 @@ class Runner:
         metrics.claimed(len(tickets), claimed)
         by_job = {job.job_id: job for job in claimed}
         # Two tickets of one job cannot both be in date: the claim goes to the first that asks for it.
-        return [by_job.pop(t.job_id) if _is_for(by_job.get(t.job_id), t) else None for t in tickets]
+        ours = [by_job.pop(t.job_id) if _is_for(by_job.get(t.job_id), t) else None for t in tickets]
+        return [None if job is None else self._begin(job) for job in ours]
+
+    async def _attempt(self, supervision: Supervision) -> None:
+        """One attempt: handle, judge, settle. Raises nothing but what cancels this task itself."""
+        attempt = supervision.attempt
+        claimed = attempt.claimed
+        structlog.contextvars.bind_contextvars(job_id=str(claimed.job_id), kind=claimed.kind, attempt=claimed.number)
+        try:
+            log.info("job.started", waited_seconds=round(claimed.waited_seconds, 3))
+            body = await self._handle(supervision)
+            verdict, result = judge(attempt, body)
+            await self._settle(attempt, verdict, result)
+        finally:
+            self._forget(supervision)
 
     async def _handle(self, supervision: Supervision) -> "asyncio.Task[Any]":
         attempt = supervision.attempt
