@@ -146,7 +146,7 @@ async def retry_job(tx: Tx, *, job_id: UUID, actor_id: UUID | None, now: datetim
     return new_job_id
 
 
-async def end_attempt(tx: Tx, *, ending: ledger.Ending, kind: str, subject_id: UUID | None, now: datetime) -> bool:
+async def end_attempt(tx: Tx, *, ending: ledger.Ending, kind: str, subject_id: UUID | None) -> bool:
     """Write the end of an attempt, and settle the subject where the job has ended with it.
 
     False: the job was not held under this fence any more, or was to go on and has been asked to stop; nothing was

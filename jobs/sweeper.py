@@ -124,7 +124,7 @@ class Sweeper:
         ending = Ending(job_id=job.job_id, fence=job.fence, verdict=verdict, is_taken_away=True)
         async with self._database.transaction() as tx:
             tx.hint(WORK_IS_DUE)
-            return await endings.end_attempt(tx, ending=ending, kind=job.kind, subject_id=job.subject_id, now=tx.now)
+            return await endings.end_attempt(tx, ending=ending, kind=job.kind, subject_id=job.subject_id)
 
 
 def _crashed(job: Stranded) -> Verdict:

@@ -249,7 +249,7 @@ class Runner:
                     if lines:
                         await ledger.note(tx, lines={(claimed.job_id, claimed.fence): aged(lines)})
                     is_written = await endings.end_attempt(
-                        tx, ending=ending, kind=claimed.kind, subject_id=claimed.subject_id, now=tx.now
+                        tx, ending=ending, kind=claimed.kind, subject_id=claimed.subject_id
                     )
             except BaseException:
                 notes.put_back(lines)
