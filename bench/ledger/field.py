@@ -36,6 +36,8 @@ class Field:
     """The stores, the queues that are there, and why others are not."""
 
     sizes: Sizes
+    postgres: Postgres
+    valkey: Valkey
     connection: "asyncpg.Connection[asyncpg.Record]"
     redis: Redis
     places: dict[str, Places] = field(default_factory=dict)
@@ -72,7 +74,7 @@ async def laid_out(names: Sequence[str], postgres: Postgres, valkey: Valkey, siz
     """Make the databases and open the queues; those that are not installed are kept with the reason."""
     connection = await asyncpg.connect(postgres.url("postgres").replace("+asyncpg", ""))
     redis = Redis.from_url(valkey.url(0))
-    found = Field(sizes, connection, redis)
+    found = Field(sizes, postgres, valkey, connection, redis)
     try:
         for number, name in enumerate(names):
             await connection.execute(f"CREATE DATABASE {_database(name)}")

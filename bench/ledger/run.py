@@ -2,16 +2,14 @@
 
 import argparse
 import asyncio
-import importlib
-import importlib.util
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench.ledger import asking, losing, telling, throughput, waits
+from bench.ledger import asking, losing, subscribing, telling, throughput, waits
 from bench.ledger.field import SMALL, Field, Sizes, laid_out
-from bench.ledger.goals import Row, as_json, at_least, show
+from bench.ledger.goals import Row, as_json, show
 from bench.ledger.installing import run_with_peers
 from bench.ledger.peers import OURS, PEERS
 from bench.ledger.working import Stuck
@@ -27,22 +25,13 @@ MEASURES: dict[str, Measure] = {
     "cancelling": waits.cancelling,
     "flushing": losing.flushing,
     "idling": losing.idling,
+    "fanout": subscribing.measure,
 }
-FANOUT = "bench.fanout"
 
 
 def say(line: str) -> None:
     """Progress, which is no part of the answer."""
     print(line, file=sys.stderr, flush=True)
-
-
-async def fanout(sizes: Sizes) -> list[Row]:
-    """The subscribers' row, where its measurement is there."""
-    missing = Row("fan-out to 1,000 WebSocket subscribers", "frames/s", at_least(20_000), note="python -m bench fanout")
-    if importlib.util.find_spec(FANOUT) is None:
-        return [missing]
-    rows: Callable[[int], Awaitable[list[Row]]] | None = getattr(importlib.import_module(FANOUT), "rows", None)
-    return [missing] if rows is None else await rows(sizes.rounds)
 
 
 async def measure(names: Sequence[str], sizes: Sizes, queues: Sequence[str]) -> list[Row]:
@@ -51,9 +40,6 @@ async def measure(names: Sequence[str], sizes: Sizes, queues: Sequence[str]) -> 
     with stores(is_counting=True) as (postgres, valkey):
         async with laid_out(queues, postgres, valkey, sizes) as field:
             for name in names:
-                if name == "fanout":
-                    found += await fanout(sizes)
-                    continue
                 say(f"— {name}")
                 try:
                     found += await MEASURES[name](field, say)
@@ -65,7 +51,7 @@ async def measure(names: Sequence[str], sizes: Sizes, queues: Sequence[str]) -> 
 def main(arguments: Sequence[str] = ()) -> None:
     """Measure and show."""
     parser = argparse.ArgumentParser(prog="python -m bench ledger", description=__doc__)
-    every = [*MEASURES, "fanout"]
+    every = list(MEASURES)
     parser.add_argument(
         "names", nargs="*", metavar="measurement", help=f"of {', '.join(every)}; all where none is named"
     )
