@@ -1,0 +1,14 @@
+"""What plans need to be withdrawn, restored, extended, counted and joined late."""
+
+revision = "0009"
+down_revision = "0008"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    pass
+
+
+def downgrade() -> None:
+    pass
