@@ -26,8 +26,12 @@ class Clock:
         return {SHIFT: self.shift}
 
     def statement(self) -> TypedReturnsRows[Any]:
-        """The statement that reads the time: one row, one aware datetime in UTC."""
-        return select(func.clock_timestamp() + self.shift)
+        """The statement that reads the time with `parameters`: one row, one aware datetime in UTC."""
+        return _READ
+
+
+# Made once, for every transaction begins with it.
+_READ = select(func.clock_timestamp() + bindparam(SHIFT, type_=Interval()))
 
 
 def sql_now() -> ColumnElement[datetime]:

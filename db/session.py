@@ -232,7 +232,7 @@ class Database:
             tx = self._sessions()
             tx.hints, tx.counters = {}, self.counters
             try:
-                tx.now = (await tx.execute(self.clock.statement())).scalar_one()
+                tx.now = (await tx.execute(self.clock.statement(), self.clock.parameters)).scalar_one()
             except BaseException as error:
                 await tx.close()
                 if is_last or not (isinstance(error, DBAPIError) and error.connection_invalidated):

@@ -1,7 +1,7 @@
 """What plans need to be withdrawn, restored, extended, counted and joined late."""
 
-revision = "0009"
-down_revision = "0008"
+revision = "0010"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 
