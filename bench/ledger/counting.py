@@ -39,12 +39,3 @@ class Counting:
             NOT_COUNTED,
         )
         return Counter({row["query"]: row["calls"] for row in rows})
-
-    async def transactions(self) -> int:
-        """How many transactions wrote or might have: COMMITs."""
-        found = await self._connection.fetchval(
-            "SELECT coalesce(sum(calls), 0)::int FROM pg_stat_statements JOIN pg_database ON oid = dbid"
-            " WHERE datname = $1 AND query ~* '^\\s*COMMIT'",
-            self._database,
-        )
-        return int(found)

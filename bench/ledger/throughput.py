@@ -23,7 +23,6 @@ async def measure(field: Field, say: Callable[[str], None]) -> list[Row]:
     counts = [
         Row("Redis commands for each job, at load", "commands", below(10 + 1e-9)),
         Row("SQL statements for each job after enqueue, at load", "statements", below(0.5 + 1e-9)),
-        Row("transactions for each job after enqueue, at load", "transactions"),
     ]
     for number in range(field.sizes.rounds):
         names = random.sample(sorted(field.queues), len(field.queues))
@@ -58,11 +57,8 @@ async def _both(field: Field, name: str, counts: list[Row]) -> tuple[float, floa
         worker.go()
         beforehand = await _rate(queue, sizes.jobs)
         if name == OURS:
-            found = (await counting.commands(), await counting.statements())
-            for row, total in zip(
-                counts, [*(each.total() for each in found), await counting.transactions()], strict=True
-            ):
-                row.values.append(total / sizes.jobs)
+            for row, found in zip(counts, [await counting.commands(), await counting.statements()], strict=True):
+                row.values.append(found.total() / sizes.jobs)
         began = time.monotonic()
         each = sizes.jobs_together // CLIENTS
 
