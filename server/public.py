@@ -2,7 +2,8 @@
 
 `GET /jobs/{uuid}` answers the facts of the API's `Job` with its last 200 lines of log. It names when to ask again
 (`Retry-After`, while there is something to wait for) and what is known already (`ETag`, `If-None-Match`).
-`GET /jobs/{uuid}/events` sends the events of `jobProgress` and resumes at `Last-Event-ID`.
+`GET /jobs/{uuid}/events` sends the events of `jobProgress`: from `?after=` on, resumed at `Last-Event-ID`. Where
+nothing more is to come it answers 204, which ends an EventSource.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ from uuid import UUID
 
 import orjson
 from graphql import GraphQLError
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, QueryParams
 from starlette.types import Receive, Scope, Send
 
 from db.errors import Code, Unauthenticated
@@ -26,7 +27,7 @@ from server.admission import Admission, admit
 from server.auth import bearer_token
 from server.edge import address_of, edge_of
 from server.graphql.params import Params
-from server.refusals import RequestRefused, unauthenticated
+from server.refusals import RequestRefused, malformed, unauthenticated
 from server.transports.framing import JobEvents
 from server.transports.reply import cursor_in, reply, send_payload
 from server.transports.streaming import stream
@@ -96,8 +97,17 @@ async def _job(scope: Scope, receive: Receive, send: Send) -> None:
 async def _events(scope: Scope, receive: Receive, send: Send) -> None:
     edge = edge_of(scope)
     key, admission, context = await _asked(scope)
-    if await context.reading.one(JOB, want("uuid"), key) is None:
+    context.last_event_id = _cursor(scope, context.last_event_id)
+    row = await context.reading.one(JOB, want("status", "last_seq"), key)
+    if row is None:
         raise _unknown()
+    if context.last_event_id is not None and context.last_event_id > row.last_seq:
+        raise malformed(f"The cursor is beyond the job's last event, {row.last_seq}.", status=400)
+    has_ended = row.status in FINAL
+    if has_ended and context.last_event_id == row.last_seq:
+        # What tells an EventSource, which connects again by itself, that there will be no more.
+        await send_payload(send, b"", status=204, headers=admission.headers)
+        return
     operation = edge.operations.prepare(Params(query=EVENTS, variables={"jobId": encode_id("Job", key)}))
     scope["state"]["operation"], scope["state"]["kind"] = operation.label, operation.kind.value
     await stream(
@@ -107,7 +117,7 @@ async def _events(scope: Scope, receive: Receive, send: Send) -> None:
         operation=operation,
         context=context,
         admission=admission,
-        framing=JobEvents("jobProgress"),
+        framing=JobEvents("jobProgress", final_seq=row.last_seq if has_ended else None),
     )
 
 
@@ -128,6 +138,12 @@ async def _asked(scope: Scope) -> tuple[UUID, Admission, Context]:
         raise _unknown() from None
     cursor = cursor_in(headers.get("last-event-id"))
     return key, admission, edge.context(viewer=admission.viewer, request_id=state["request_id"], last_event_id=cursor)
+
+
+def _cursor(scope: Scope, last_event_id: int | None) -> int | None:
+    """Where the events begin: what a client says that connects again by itself goes before what it was told to ask."""
+    after = QueryParams(scope["query_string"]).get("after")
+    return cursor_in(after) if last_event_id is None else last_event_id
 
 
 def _logs(after: str | None = None) -> Want:

@@ -95,14 +95,22 @@ class MultipartParts:
 
 @dataclass(frozen=True, slots=True)
 class JobEvents:
-    """Server-sent events without GraphQL around them: each is named by its type and carries the facts alone."""
+    """Server-sent events without GraphQL around them: each is named by its type and carries the facts alone.
+
+    `final_seq` is the number of the job's last event where it has ended, whose history may be gone.
+    """
 
     field: str
+    final_seq: int | None = None
     name: str = "events"
     headers: tuple[tuple[bytes, bytes], ...] = ((b"content-type", b"text/event-stream; charset=utf-8"), *UNBUFFERED)
     opening: bytes = b":\n\n"
     heartbeat: bytes = b":\n\n"
-    ending: bytes = b"event: complete\ndata:\n\n"
+
+    @property
+    def ending(self) -> bytes:
+        """The end. A client that comes again all the same comes with the last number, and gets nothing."""
+        return (b"" if self.final_seq is None else b"id: %d\n" % self.final_seq) + b"event: complete\ndata:\n\n"
 
     def event(self, event: Event) -> bytes:
         """One event of the stream."""

@@ -10,12 +10,14 @@ import pytest
 
 from db.accounts.rules import Viewer
 from db.session import Database
+from resolvers.ids import encode_id
 from resolvers.schema import schema
 from tests.server.support.serving import Running, serving, token_of
-from tests.server.support.streams import Stream
+from tests.server.support.sockets import socket_to
+from tests.server.support.streams import Stream, streamed
 from tests.support.drain import drain
 from tests.support.kinds import KINDS, Fails, Refuses, Talks, make_effects
-from tests.support.ledger import ask
+from tests.support.ledger import ask, execute
 from tests.support.people import person
 
 JOB = """
@@ -25,6 +27,8 @@ query Job($uuid: String!) { jobs(filter: {uuid: $uuid}) { nodes {
   cancelRequestedAt cancelReason canCancel canRetry
 } } }
 """
+
+FOLLOW = "subscription ($id: ID!) { jobProgress(jobId: $id) { seq type status log { message } job { status } } }"
 
 
 @pytest.fixture
@@ -139,7 +143,7 @@ async def test_events_can_be_followed_and_resumed(
     assert [id_ for _, id_, _ in story[1:-1]] == [str(number) for number in range(1, len(story) - 1)]
     assert [facts["log"]["message"] for name, _, facts in story if name == "log"] == ["line 0", "line 1"]
     assert story[-2][2]["status"] == "COMPLETED"
-    assert story[-1] == ("complete", None, None)
+    assert story[-1] == ("complete", story[-2][1], None)
     last = story[-3][1] or ""
     async with holdfast.client.stream("GET", url, headers=headers | {"last-event-id": last}) as answer:
         rest = await events(answer)
@@ -147,12 +151,76 @@ async def test_events_can_be_followed_and_resumed(
     assert json.dumps(rest[1]) == json.dumps(story[-2])
 
 
-async def test_a_cursor_beyond_the_end_is_a_failure(
+@pytest.mark.parametrize("how", ["header", "query"])
+async def test_a_cursor_beyond_the_end_is_refused_for_good(
+    holdfast: Running, database: Database, asker: Viewer, headers: dict[str, str], how: str
+) -> None:
+    job_id = await ask(database, actor_id=asker.user_id)
+    given = headers | ({"last-event-id": "99"} if how == "header" else {})
+    answer = await holdfast.client.get(
+        f"/jobs/{job_id}/events" + ("?after=99" if how == "query" else ""), headers=given
+    )
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
+
+
+async def test_an_event_source_that_comes_again_after_the_end_is_told_to_stop(
     holdfast: Running, database: Database, asker: Viewer, headers: dict[str, str]
 ) -> None:
     job_id = await ask(database, actor_id=asker.user_id)
-    async with holdfast.client.stream(
-        "GET", f"/jobs/{job_id}/events", headers=headers | {"last-event-id": "99"}
-    ) as answer:
-        name, _, errors = (await events(answer))[0]
-    assert (name, errors[0]["extensions"]["code"]) == ("failure", "BAD_USER_INPUT")
+    await drain(database, kinds=KINDS)
+    url = f"/jobs/{job_id}/events"
+    async with holdfast.client.stream("GET", url + "?after=1", headers=headers) as answer:
+        story = await events(answer)
+    assert [(name, id_) for name, id_, _ in story] == [
+        ("snapshot", "1"),
+        ("status", "2"),
+        ("status", "3"),
+        ("complete", "3"),
+    ]
+    # The header of a client that comes again by itself goes before the address it was given.
+    again = await holdfast.client.get(url + "?after=1", headers=headers | {"last-event-id": "3"})
+    assert (again.status_code, again.content) == (204, b"")
+
+
+async def test_where_the_history_is_gone_the_end_has_the_last_number(
+    holdfast: Running, database: Database, asker: Viewer, headers: dict[str, str]
+) -> None:
+    job_id = await ask(database, actor_id=asker.user_id)
+    await drain(database, kinds=KINDS)
+    await execute(database, "DELETE FROM job_events")
+    async with holdfast.client.stream("GET", f"/jobs/{job_id}/events?after=0", headers=headers) as answer:
+        assert [(name, id_) for name, id_, _ in await events(answer)] == [("snapshot", "0"), ("complete", "3")]
+
+
+async def test_all_ways_to_follow_a_job_tell_the_same(
+    holdfast: Running, database: Database, asker: Viewer, headers: dict[str, str]
+) -> None:
+    """Two sockets, an event stream and the plain one."""
+    job_id = await ask(database, Talks(lines=3), actor_id=asker.user_id)
+    token = headers["authorization"].removeprefix("Bearer ")
+    variables = {"id": encode_id("Job", job_id)}
+    async with (
+        socket_to(holdfast) as one,
+        socket_to(holdfast) as other,
+        streamed(holdfast, FOLLOW, accept="text/event-stream", token=token, id=variables["id"]) as sse,
+        holdfast.client.stream("GET", f"/jobs/{job_id}/events", headers=headers) as plain,
+    ):
+        for socket in (one, other):
+            await socket.init(token)
+            await socket.subscribe("s", FOLLOW, **variables)
+            assert (await socket.receive())["payload"]["data"]["jobProgress"]["type"] == "SNAPSHOT"
+        assert (await sse.event())["data"]["data"]["jobProgress"]["type"] == "SNAPSHOT"
+        await drain(database, kinds=KINDS)
+        told = [[(await socket.receive()) for _ in range(6)] for socket in (one, other)]
+        by_sse = [await sse.event() for _ in range(6)]
+        by_plain = await events(plain)
+    assert told[0] == told[1]
+    facts = [message["payload"]["data"]["jobProgress"] for message in told[0][:-1]]
+    assert [fact["seq"] for fact in facts] == [2, 3, 4, 5, 6]
+    assert told[0][-1] == {"id": "s", "type": "complete"}
+    assert [event["data"]["data"]["jobProgress"] for event in by_sse[:-1]] == facts
+    assert [event["id"] for event in by_sse[:-1]] == ["2", "3", "4", "5", "6"]
+    assert [(data["seq"], data["status"]) for _, _, data in by_plain[1:-1]] == [
+        (fact["seq"], fact["status"]) for fact in facts
+    ]

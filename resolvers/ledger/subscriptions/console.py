@@ -160,23 +160,29 @@ class Console:
                 self._looking.clear()
 
     async def _run(self) -> None:
+        # First where things stand, then the hints: they only make it quick.
+        await self._look_at_last()
+        self._looking.set()
         async with self._feed.listen(JOB_TOPICS) as listener:
             while True:
                 before = self._reader.statements
-                try:
-                    await self.look()
-                except AWAY as error:
-                    log.warning("console.not_read", error=type(error).__name__)
-                    await asyncio.sleep(REST_SECONDS)
-                    continue
-                except Exception:
-                    log.exception("console.failed")
-                    await asyncio.sleep(REST_SECONDS)
-                    continue
-                self._looking.set()
+                await self._look_at_last()
                 spent = (self._reader.statements - before) / STATEMENTS_A_SECOND
                 await asyncio.sleep(min(max(LEAST_GAP_SECONDS, spent), POLL_SECONDS))
                 await listener.wait(POLL_SECONDS)
+
+    async def _look_at_last(self) -> None:
+        """Look, again and again until it succeeds: each time from the same place."""
+        while True:
+            try:
+                await self.look()
+            except AWAY as error:
+                log.warning("console.not_read", error=type(error).__name__)
+            except Exception:
+                log.exception("console.failed")
+            else:
+                return
+            await asyncio.sleep(REST_SECONDS)
 
     async def look(self) -> None:
         """Look once, and give every seat what is new for it; nothing where that cannot be read."""

@@ -84,14 +84,20 @@ class Watch:
         """The job as it is now, as an event of its newest number."""
         return await self._hub.snapshot(self._watched)
 
-    async def events(self, *, after: int) -> list[EventRow]:
-        """The next events after this one, in order; empty where there are none yet."""
+    async def events(self, *, after: int, known: int) -> list[EventRow]:
+        """The next events after this one, in order; empty where there are none yet.
+
+        `known` is a number that this subscriber knows to be there: it may know more than what is kept.
+        """
         self._bell.clear()
-        return await self._hub.events(self._watched, after=after)
+        return await self._hub.events(self._watched, after=after, known=known)
 
     async def shown(self, *, seq: int, after: Shown) -> Shown | None:
         """The job as it was after an event or later; None where this subscriber may not see it any more."""
-        return await self.view.at_least(self._watched.job_id, self._look(), seq=seq, after=after)
+        viewer, ready, self._ready = self._look(), self._ready, None
+        if ready is not None and ready.suits(viewer, seq=seq, after=after):
+            return ready
+        return await self.view.at_least(self._watched.job_id, viewer, seq=seq, after=after)
 
     def is_behind(self, seq: int) -> bool:
         """Whether there is, or was, something after this event."""
@@ -158,11 +164,11 @@ class JobHub:
             self._stir(watched.job_id)
         return now
 
-    async def events(self, watched: _Watched, *, after: int) -> list[EventRow]:
+    async def events(self, watched: _Watched, *, after: int, known: int) -> list[EventRow]:
         """The next events of a job after this one: from what is kept, or from the table."""
         kept = watched.after(after)
-        if kept is None:
-            # Behind what is kept: a late comer, or a slow one. The others need not wait for it.
+        if kept is None or (not kept and after < known):
+            # Behind what is kept, or ahead of it: a late comer, or a slow one. The others need not wait for it.
             return await self._earlier.get((watched.job_id, after)) or []
         return kept
 

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Annotated
-from uuid import UUID
 
 import strawberry
 
@@ -51,7 +50,7 @@ async def job_progress(
         cursor = _cursor(now.seq, after, context.last_event_id)
         yield event_with(replace(now, seq=cursor), shown.job)
         while True:
-            events, shown = await _next(watch, key, cursor, shown)
+            events, shown = await _next(watch, now, cursor, shown)
             for event in events:
                 cursor = event.seq
                 yield shown.event(event)
@@ -67,14 +66,14 @@ async def job_progress(
                     await watch.wait()
 
 
-async def _next(watch: Watch, key: UUID, cursor: int, shown: Shown) -> tuple[list[EventRow], Shown]:
+async def _next(watch: Watch, now: EventRow, cursor: int, shown: Shown) -> tuple[list[EventRow], Shown]:
     """The events after the cursor, and the job as new as they are. Raises Refused where it may not be seen any more."""
     while True:
         try:
-            events = await watch.events(after=cursor)
+            events = await watch.events(after=cursor, known=now.seq)
             seen = await watch.shown(seq=events[-1].seq, after=shown) if events else shown
         except AWAY as error:
-            log.warning("progress.not_read", job_id=str(key), error=type(error).__name__)
+            log.warning("progress.not_read", job_id=str(now.job_id), error=type(error).__name__)
             await asyncio.sleep(REST_SECONDS)
             continue
         if seen is None:

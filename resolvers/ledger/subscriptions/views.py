@@ -42,6 +42,10 @@ class Shown:
     seen_by: set[Viewer] = field(default_factory=set)
     _events: dict[int, JobEvent] = field(default_factory=dict)
 
+    def suits(self, viewer: Viewer, *, seq: int, after: "Shown") -> bool:
+        """Whether this viewer may be shown it: the job after this event or later, and not before what was shown."""
+        return self.number >= after.number and self.job.last_seq >= seq and viewer in self.seen_by
+
     def event(self, row: EventRow) -> JobEvent:
         """A stored event with this job: one object for all subscribers."""
         made = self._events.get(row.seq)
@@ -68,12 +72,7 @@ class JobView:
     async def at_least(self, job_id: UUID, viewer: Viewer, *, seq: int, after: Shown) -> Shown | None:
         """The job as it was after this event or later, and not before what was shown already; None as above."""
         latest = self._latest.get(job_id)
-        if (
-            latest is not None
-            and latest.number >= after.number
-            and latest.job.last_seq >= seq
-            and viewer in latest.seen_by
-        ):
+        if latest is not None and latest.suits(viewer, seq=seq, after=after):
             return latest
         return await self.now(job_id, viewer)
 
