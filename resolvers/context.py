@@ -39,5 +39,10 @@ class Context:
         """This viewer's reads. Raises Unauthenticated where there is none."""
         return Reading(self.database.reader, self.signed_in)
 
+    @property
+    def reading_now(self) -> Reading:
+        """The same for a stream, which outlives the moment of signing in: with the viewer's roles of now."""
+        return Reading(self.database.reader, self.signed_in)
+
 
 Info = strawberry.Info[Context, None]

@@ -1,7 +1,7 @@
 """Types of accounts: people, teams, tokens, and who did something."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
@@ -11,6 +11,9 @@ from db.reading import Entity
 from resolvers.context import Info
 from resolvers.fields import Node, Row, RowInterface, attr, enum_type, listed, node_id, related
 from resolvers.paging import After, Connection, First, described
+
+if TYPE_CHECKING:
+    from resolvers.tasks.types import TaskCounts
 
 enum_type(
     Role,
@@ -65,6 +68,9 @@ class Team(Row, Assignee, Node):
     id: strawberry.ID = node_id()
     name: str = attr("For people.")
     admins: list[User] = attr("Who may give out the team's work, by name.")
+    task_counts: Annotated["TaskCounts", strawberry.lazy("resolvers.tasks.types")] | None = attr(
+        "How many tasks each tab of the team's queue has. Null for those who may not see the team."
+    )
 
     @listed
     def members(

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import strawberry
 
 from db.reading import Entity
-from db.tasks.queries import WORK_TASK
-from db.tasks.rules import HoldExpiry, HoldOnAssign, QueueTab, TaskAction, TaskStatus
+from db.tasks.queries import TIMED_HOLD, WORK_TASK
+from db.tasks.rules import HoldEndReason, HoldExpiry, HoldOnAssign, QueueTab, TaskAction, TaskStatus, TeamTab
 from resolvers.accounts.types import Actor, Assignee
 from resolvers.context import Info
 from resolvers.fields import Node, Row, RowInterface, attr, computed, enum_type, listed, node_id, related
@@ -47,9 +47,32 @@ enum_type(
     name="QueueTab",
     description="The tabs of a queue of tasks.",
     values={
-        "ASSIGNED": "Assigned and in progress, newest assignment first.",
-        "ON_HOLD": "On hold.",
-        "COMPLETED": "Closed in the last 7 days, newest first.",
+        "ASSIGNED": "Assigned and in progress; by itself ordered by `assignedAt`, newest first.",
+        "ON_HOLD": "On hold; by itself ordered by the end of the hold, soonest first, those without one last.",
+        "COMPLETED": "Closed in the last 7 days, whether completed or cancelled; by itself newest first.",
+    },
+)
+enum_type(
+    TeamTab,
+    name="TeamTab",
+    description="The tabs of a team's queue. A task is in one of them at most, so their counts add up.",
+    values={
+        "UNASSIGNED": "Nobody has it yet: assigned to the team or in progress, with nothing open below it.",
+        "ASSIGNED": "A task below it is open, such as that of the person it was given to, and no timed hold.",
+        "ON_HOLD": "A timed hold on it is open.",
+        "COMPLETED": "Closed in the last 7 days, whether completed or cancelled.",
+    },
+)
+enum_type(
+    HoldEndReason,
+    name="HoldEndReason",
+    description="Why a hold is over.",
+    values={
+        "EXPIRED": "Its time was over.",
+        "ENDED_EARLY": "Somebody ended it: `endHold`.",
+        "SUPERSEDED": "Another hold was placed in its stead.",
+        "CHILD_CREATED": "A task was made below the one that it held.",
+        "TASK_CLOSED": "The task that it held was completed or cancelled.",
     },
 )
 enum_type(
@@ -59,7 +82,7 @@ enum_type(
     values={
         "START": "Begin to work on it: `startTask`.",
         "COMPLETE": "Say that it is done: `completeTask`.",
-        "CANCEL": "Say that it is no longer needed: `cancelTask`.",
+        "CANCEL": "Say that it is no longer needed: `cancelTask`, with `cascade` where tasks below it are open.",
         "ASSIGN": "Give a team's task to a person: `assignTask`.",
         "REASSIGN": "Give it to somebody else: `reassignTask`.",
         "PLACE_HOLD": "Pause it until an instant: `placeHold`.",
@@ -168,7 +191,19 @@ class WorkTask(Row, Task, Node):
     """A piece of work."""
 
     id: strawberry.ID = node_id()
-    available_actions: list[TaskAction] = attr("What the viewer may do with it now.")
+    available_actions: list[TaskAction] = attr(
+        "What to offer the viewer now, by the same rules that decide the mutations. PLACE_HOLD and END_HOLD are never "
+        "both there."
+    )
+    root: Annotated["WorkTask", strawberry.lazy("resolvers.tasks.types")] | None = attr(
+        "The task at the top of its tree, itself where there is none above it; null where the viewer may not see that."
+    )
+    active_hold: Annotated["TimedHoldTask", strawberry.lazy("resolvers.tasks.types")] | None = attr(
+        "The timed hold that is open on it; null: none. A task can be ON_HOLD without one: because of its children."
+    )
+    holds: list[Annotated["TimedHoldTask", strawberry.lazy("resolvers.tasks.types")]] = attr(
+        "Every timed hold that it ever had, newest first."
+    )
     steps: list[TaskStep] = attr("Its steps in order; empty where it has none.")
     step_count: int = attr("How many steps it has.")
     completed_step_count: int = attr("How many of them are completed.")
@@ -186,20 +221,49 @@ class WorkTask(Row, Task, Node):
     def children(
         self, info: Info, first: First = None, after: After = None
     ) -> Connection[Annotated["WorkTask", strawberry.lazy("resolvers.tasks.types")]]:
-        """The tasks below it, newest first. Holds are left out."""
+        """The tasks directly below it that the viewer may see, newest first. Holds are left out."""
         return related(self, info)
 
 
-@strawberry.type(description="How many tasks a queue has.")
+@strawberry.type(description="When a hold ends, and how that went.")
+class TaskTimer(Row):
+    """A timer."""
+
+    due_at: datetime = attr("When the hold ends: `endsAt`.")
+    attempts: int = attr("How often it was tried; more than once only where it failed.")
+    next_attempt_at: datetime | None = attr("When it is tried again; null where it has not failed.")
+    last_error: str | None = attr("Why it failed, for ADMIN; null for others, and where it has not failed.")
+    processed_at: datetime | None = attr("When it ended the hold; null: it has not.")
+    cancelled_at: datetime | None = attr("When it was cancelled, because the hold had ended before; null: it was not.")
+
+
+@strawberry.type(
+    description="A pause of a task until an instant: a task of its own, below the one that it holds (`parent`), and "
+    "kept for ever. Made by `placeHold`. While it is open its status is ASSIGNED; it is COMPLETED where its time ran "
+    "out, else CANCELLED."
+)
+class TimedHoldTask(Row, Task, Node):
+    """A hold."""
+
+    id: strawberry.ID = node_id()
+    duration_days: int = attr("For how long it was placed, in days of 24 hours.")
+    starts_at: datetime = attr("When it was placed.")
+    ends_at: datetime = attr("When it ends by itself: `startsAt` and `durationDays` times 24 hours.")
+    days_elapsed: int = attr("Whole days of 24 hours from `startsAt` to now, or to its end where it is over.")
+    end_reason: HoldEndReason | None = attr("Why it is over; null while it is open.")
+    timer: TaskTimer = attr("What ends it.")
+
+
+@strawberry.type(description="How many tasks each tab of a queue has, and how many are late.")
 class TaskCounts:
     """Counts of a queue."""
 
     unassigned: int = attr("A team's tasks that nobody has yet; 0 in a person's queue.")
-    assigned: int = attr("Assigned and in progress.")
-    on_hold: int = attr("On hold.")
-    completed: int = attr("Closed in the last 7 days.")
+    assigned: int = attr("Those of the tab ASSIGNED.")
+    on_hold: int = attr("Those of the tab ON_HOLD.")
+    completed: int = attr("Those of the tab COMPLETED: closed in the last 7 days.")
     overdue: int = attr("Open and past their due date, whatever the tab.")
 
 
-NODES: dict[str, Entity] = {"WorkTask": WORK_TASK}
-TYPES: list[type] = [WorkTask]
+NODES: dict[str, Entity] = {"WorkTask": WORK_TASK, "TimedHoldTask": TIMED_HOLD}
+TYPES: list[type] = [WorkTask, TimedHoldTask]

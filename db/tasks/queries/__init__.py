@@ -6,6 +6,7 @@ from db.tasks.queries.health import TaskHealth, task_health
 from db.tasks.queries.holds import TIMED_HOLD, TIMER
 from db.tasks.queries.lists import ANY_TASK, TASKS, tasks_page
 from db.tasks.queries.queues import (
+    MOST_WATCHED,
     QUEUES,
     TEAM_QUEUES,
     TaskCounts,
@@ -19,6 +20,7 @@ from db.tasks.rules import HoldPolicy
 
 __all__ = [
     "ANY_TASK",
+    "MOST_WATCHED",
     "QUEUES",
     "TASKS",
     "TASK_TYPE",

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, FromClause, Text, cast, exists, func, lite
 from db.accounts.queries import SYSTEM, TEAM, USER
 from db.accounts.rules import Viewer
 from db.base import table_of
-from db.reading import Batch, Derived, Either, Entity, Listing, Many, One, Order, Reading, Want
+from db.reading import Batch, Derived, Either, Entity, Filter, Listing, Many, One, Order, Reading, Want, bind
 from db.reading.entity import NOW, VIEWER, Relation
 from db.tasks.models import StepCompletion, StepTemplate, Task, TaskNote, TaskTransition
 from db.tasks.models import TaskType as TaskTypeModel
@@ -76,7 +76,10 @@ TASK_TYPE = Entity(
         )
     },
 )
-TASK_TYPES = Listing(orders={"NAME": Order((lambda source: source.c.name,), (str,), (False,))})
+TASK_TYPES = Listing(
+    orders={"NAME": Order((lambda source: source.c.name,), (str,), (False,))},
+    filters={"name": Filter(lambda source: source.c.name == bind("name", Text))},
+)
 
 
 # --- what a task shows ------------------------------------------------------------------------------------------------

@@ -1,5 +1,0 @@
-"""The subscriptions of tasks."""
-
-from typing import Any
-
-SUBSCRIPTIONS: list[Any] = []
