@@ -1,11 +1,16 @@
-"""`python -m bench [publish | answer | fanout] [numbers …]`, or `python -m bench ledger …`, which has options."""
+"""`python -m bench [publish | answer | fanout | timers] [numbers …]`; `python -m bench ledger …` has options."""
 
 import sys
 from collections.abc import Callable
 
-from bench import answer, fanout, ledger, publish
+from bench import answer, fanout, ledger, publish, timers
 
-MEASUREMENTS: dict[str, Callable[..., None]] = {"publish": publish.main, "answer": answer.main, "fanout": fanout.main}
+MEASUREMENTS: dict[str, Callable[..., None]] = {
+    "publish": publish.main,
+    "answer": answer.main,
+    "fanout": fanout.main,
+    "timers": timers.main,
+}
 
 
 def main() -> None:

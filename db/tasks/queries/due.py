@@ -17,21 +17,26 @@ _HOLDS = table_of(Task).alias("hold")
 _ROOTS = table_of(Task).alias("root")
 
 # As in the partial index, so that a sweep reads what is due and nothing of what is pending.
-_DUE_AT = func.coalesce(_TIMERS.c.next_attempt_at, _TIMERS.c.due_at)
-_IS_DUE = (_TIMERS.c.processed_at.is_(None), _TIMERS.c.cancelled_at.is_(None), sql_now() >= _DUE_AT)
+_due_at = func.coalesce(_TIMERS.c.next_attempt_at, _TIMERS.c.due_at)
+_PENDING = (_TIMERS.c.processed_at.is_(None), _TIMERS.c.cancelled_at.is_(None))
 
 _FOUND = compile_statement(
     select(_TIMERS.c.task_id, _HOLDS.c.root_id, _ROOTS.c.plan_id)
     .select_from(_TIMERS.join(_HOLDS, _HOLDS.c.id == _TIMERS.c.task_id).join(_ROOTS, _ROOTS.c.id == _HOLDS.c.root_id))
-    .where(*_IS_DUE)
-    .order_by(_DUE_AT, _TIMERS.c.task_id)
+    .where(*_PENDING, _due_at <= sql_now())
+    .order_by(_due_at, _TIMERS.c.task_id)
     .limit(bindparam("limit", type_=BigInteger))
 )
 
 
 def timer_source() -> DueSource:
-    """Holds whose time is over, however long ago."""
-    question: Select[Any] = select(literal_column("1")).select_from(_TIMERS).where(*_IS_DUE)
+    """Holds whose time is over, however long ago.
+
+    Asked as "is the first one due?": of "is there one that is due?" the planner thinks that reading the table from its
+    beginning will soon find one, which is wrong where those that are due came last.
+    """
+    first = select(func.min(_due_at)).where(*_PENDING).scalar_subquery()
+    question: Select[Any] = select(literal_column("1")).where(first <= sql_now())
     return DueSource("tasks.timers", question)
 
 
