@@ -31,7 +31,9 @@ class Count:
     frames: int = 0
     snapshots: int = 0
     closed: int = 0
-    took: "array[float]" = field(default_factory=lambda: array("d"))
+    # Of the sampled frames: when each was told, and when it came.
+    told: "array[float]" = field(default_factory=lambda: array("d"))
+    came: "array[float]" = field(default_factory=lambda: array("d"))
 
 
 class Subscriber(asyncio.Protocol):
@@ -105,7 +107,8 @@ class Subscriber(asyncio.Protocol):
         found = data.find(TOLD_AT, begin)
         if found >= 0:
             found += len(TOLD_AT)
-            self._count.took.append(now - float(data[found : data.index(b'"', found)]))
+            self._count.told.append(float(data[found : data.index(b'"', found)]))
+            self._count.came.append(now)
 
     def _greet(self, message: bytes) -> None:
         """What comes before the first event."""
@@ -146,7 +149,8 @@ async def main() -> None:
     expected = int(await loop.run_in_executor(None, sys.stdin.readline))
     while count.frames < expected and not count.closed:
         await asyncio.sleep(0.05)
-    print(json.dumps({"frames": count.frames, "closed": count.closed, "took": list(count.took)}), flush=True)
+    seen = {"told": list(count.told), "came": list(count.came)}
+    print(json.dumps({"frames": count.frames, "closed": count.closed, **seen}), flush=True)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,6 @@ async def measure(field: Field, say: Callable[[str], None]) -> list[Row]:
             frames.note = late.note = str(error)
             continue
         frames.values.append(counted.frames / counted.seconds)
-        late.values.append(quantiles(counted.took, n=100)[98] * 1_000)
+        late.values.append(quantiles(counted.from_commit, n=100)[98] * 1_000)
         say(f"round {number + 1}: {counted}")
     return [frames, late]
