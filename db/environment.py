@@ -9,6 +9,10 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
+from db.errors import SetupError
+
+__all__ = ["WRONG_SETUP", "SetupError", "WrongSettingError", "load"]
+
 # A value of a setting so named is never shown, not even where it is wrong; of a URL, all but its password.
 SECRET_WORDS = ("key", "secret", "password", "token")
 PASSWORD_IN_URL = re.compile(r"(?<=://)([^:@/]*):[^@]*@")
@@ -16,13 +20,6 @@ PASSWORD_IN_URL = re.compile(r"(?<=://)([^:@/]*):[^@]*@")
 WRONG_SETUP = 2
 
 S = TypeVar("S", bound=BaseSettings)
-
-
-class SetupError(Exception):
-    """A setting, a port, a file or another server is not as it must be: what a person started, they can put right.
-
-    The message is for the person at the terminal: what is wrong, and what would be right. No traceback is shown.
-    """
 
 
 class WrongSettingError(SetupError):

@@ -8,6 +8,8 @@
     ├── TimedOut           the server gave up waiting
     └── Outage             a store does not answer; the caller may try again
 
+    SetupError             not part of a request: what a person started is not set up as it must be
+
 Anything else that is raised is a bug: it is logged, masked, and told as INTERNAL.
 `resolvers/errors.py` is the one place that turns these into GraphQL.
 """
@@ -159,3 +161,10 @@ class TimedOut(HoldfastError):
 
 class Outage(HoldfastError):
     """Postgres does not answer now. Nothing is lost; the caller may try again."""
+
+
+class SetupError(Exception):
+    """A setting, a port, a file or another server is not as it must be: what a person started, they can put right.
+
+    The message is for the person at the terminal: what is wrong, and what would be right. No traceback is shown.
+    """

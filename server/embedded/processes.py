@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from db.environment import SetupError
+from db.errors import SetupError
 
 LAUNCHER = Path(__file__).with_name("launch.py")
 HAS_PARENT_DEATH_SIGNAL = sys.platform == "linux"
