@@ -102,6 +102,33 @@ class TaskingPlan(Base):
     closes_at: Mapped[datetime]
 
 
+class PlanExtension(Base):
+    """More time that somebody gave to a target of a plan. Append-only: the record of what was promised, and by whom."""
+
+    __tablename__ = "plan_extensions"
+    __table_args__ = (
+        CheckConstraint("num_nonnulls(course_id, class_id, user_id) = 1", name="one_target"),
+        CheckConstraint(
+            "due_at >= due_before AND closes_at >= closes_before"
+            " AND (due_at > due_before OR closes_at > closes_before)",
+            name="only_later",
+        ),
+        Index(None, "plan_id", "id"),
+    )
+
+    id: Mapped[Key]
+    plan_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("plans.id", ondelete="CASCADE"))
+    course_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey(_COURSE))
+    class_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey(_CLASS))
+    user_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey(_USER))
+    actor_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(_USER))
+    at: Mapped[datetime]
+    due_before: Mapped[datetime]
+    due_at: Mapped[datetime]
+    closes_before: Mapped[datetime]
+    closes_at: Mapped[datetime]
+
+
 # What belongs to a plan in the tables of tasks. The lower domain does not know this one, so its keys are named here.
 for _owned in (Task, StepTemplate):
     table_of(_owned).append_constraint(ForeignKeyConstraint(["plan_id"], [Plan.id]))

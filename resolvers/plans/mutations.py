@@ -12,14 +12,14 @@ from db.errors import Code, Problem, Refused
 from db.ledger.queries import JOB
 from db.plans import commands
 from db.plans.commands import PlanChanges, TaskingWanted
-from db.plans.queries import PLAN
+from db.plans.queries import PLAN, TASKING_PLAN
 from db.plans.rules import PlanType
 from db.session import Tx
 from resolvers.context import Info
-from resolvers.fields import MutationPayload, attr, mutation
-from resolvers.ids import decode_any, require_id
+from resolvers.fields import MutationPayload, attr, computed, mutation
+from resolvers.ids import decode_any, encode_id, require_id
 from resolvers.ledger.types import Job
-from resolvers.plans.types import TaskPlan, stored_settings
+from resolvers.plans.types import TaskingPlan, TaskPlan, stored_settings
 from resolvers.scalars import JSON
 from resolvers.selection import wanted
 
@@ -80,12 +80,67 @@ class PublishPlanInput:
     idempotency_key: str | None = attr(IDEMPOTENCY_KEY, default=None)
 
 
+@strawberry.input(description="Whom to give more time, and how much. At least one of the two dates.")
+class ExtendPlanInput:
+    """More time."""
+
+    plan_id: strawberry.ID = attr("The plan.")
+    target_id: strawberry.ID = attr(
+        "Whom: the course, a class of it or one active learner, as far as the plan reaches them. Who has no dates of "
+        "their own gets some."
+    )
+    due_at: datetime | None = attr(
+        "When it is due from now on: later than it is. Absent or null: as it is.", default=None
+    )
+    closes_at: datetime | None = attr(
+        "Until when it may be worked on from now on: later than it is. Absent or null: as it is.", default=None
+    )
+    idempotency_key: str | None = attr(IDEMPOTENCY_KEY, default=None)
+
+
+@strawberry.input(description="Which draft to delete.")
+class DeletePlanInput:
+    """A draft to delete."""
+
+    plan_id: strawberry.ID = attr("The plan: a draft that was never published.")
+    idempotency_key: str | None = attr(IDEMPOTENCY_KEY, default=None)
+
+
+@strawberry.input(description="Which plan to take back.")
+class WithdrawPlanInput:
+    """A plan to withdraw."""
+
+    plan_id: strawberry.ID = attr("The plan.")
+    reason: str | None = attr("Why: shown at the publication that is cancelled by it.", default=None)
+    idempotency_key: str | None = attr(IDEMPOTENCY_KEY, default=None)
+
+
+@strawberry.input(description="Which plan to bring back.")
+class RestorePlanInput:
+    """A plan to restore."""
+
+    plan_id: strawberry.ID = attr("The plan: one that is withdrawn.")
+    idempotency_key: str | None = attr(IDEMPOTENCY_KEY, default=None)
+
+
 async def _plan(self: Any, info: Info) -> Any:
     return None if self.plan_id is None else await info.context.reading.one(PLAN, wanted(info), self.plan_id)
 
 
 async def _job(self: Any, info: Info) -> Any:
     return None if self.job_id is None else await info.context.reading.one(JOB, wanted(info), self.job_id)
+
+
+async def _cancelled_job(self: Any, info: Info) -> Any:
+    if self.cancelled_job_id is None:
+        return None
+    return await info.context.reading.one(JOB, wanted(info), self.cancelled_job_id)
+
+
+async def _tasking_plan(self: Any, info: Info) -> Any:
+    if self.tasking_plan_id is None:
+        return None
+    return await info.context.reading.one(TASKING_PLAN, wanted(info), self.tasking_plan_id)
 
 
 PLAN_AS_IT_IS = "The plan as it is now; null where the mutation was refused."
@@ -115,6 +170,56 @@ class UpdatePlanPayload(MutationPayload):
 @strawberry.type(description="What `publishPlan` did.")
 class PublishPlanPayload(MutationPayload):
     """A requested publication."""
+
+    plan_id: strawberry.Private[UUID | None] = None
+    job_id: strawberry.Private[UUID | None] = None
+    plan: TaskPlan | None = strawberry.field(resolver=_plan, description=PLAN_AS_IT_IS)
+    job: Job | None = strawberry.field(resolver=_job, description=JOB_THAT_PUBLISHES)
+
+
+@strawberry.type(description="What `extendPlan` did.")
+class ExtendPlanPayload(MutationPayload):
+    """More time."""
+
+    plan_id: strawberry.Private[UUID | None] = None
+    tasking_plan_id: strawberry.Private[UUID | None] = None
+    job_id: strawberry.Private[UUID | None] = None
+    plan: TaskPlan | None = strawberry.field(resolver=_plan, description=PLAN_AS_IT_IS)
+    tasking_plan: TaskingPlan | None = strawberry.field(
+        resolver=_tasking_plan, description="The tasking plan that has the later dates: an old one or a new one."
+    )
+    job: Job | None = strawberry.field(
+        resolver=_job, description="The job that brings the dates to the learners' tasks: follow it with `jobProgress`."
+    )
+
+
+@strawberry.type(description="What `deletePlan` did.")
+class DeletePlanPayload(MutationPayload):
+    """A deleted draft."""
+
+    plan_id: strawberry.Private[UUID | None] = None
+
+    @computed()
+    def deleted_plan_id(self) -> strawberry.ID | None:
+        """The id of the draft that is gone; null where the mutation was refused."""
+        return None if self.plan_id is None else strawberry.ID(encode_id("TaskPlan", self.plan_id))
+
+
+@strawberry.type(description="What `withdrawPlan` did.")
+class WithdrawPlanPayload(MutationPayload):
+    """A plan taken back."""
+
+    plan_id: strawberry.Private[UUID | None] = None
+    cancelled_job_id: strawberry.Private[UUID | None] = None
+    plan: TaskPlan | None = strawberry.field(resolver=_plan, description=PLAN_AS_IT_IS)
+    cancelled_job: Job | None = strawberry.field(
+        resolver=_cancelled_job, description="The publication that was under way, which ends CANCELLED. Null: none was."
+    )
+
+
+@strawberry.type(description="What `restorePlan` did.")
+class RestorePlanPayload(MutationPayload):
+    """A plan brought back."""
 
     plan_id: strawberry.Private[UUID | None] = None
     job_id: strawberry.Private[UUID | None] = None
@@ -182,6 +287,67 @@ async def publish_plan(tx: Tx, viewer: Viewer, input: PublishPlanInput) -> Publi
     return PublishPlanPayload(plan_id=saved.plan_id, job_id=saved.job_id)
 
 
+@mutation
+async def extend_plan(tx: Tx, viewer: Viewer, input: ExtendPlanInput) -> ExtendPlanPayload:
+    """Give more time: move the due and closing dates of the course, a class or one learner to later, and only to later.
+
+    The one change of dates that is possible once learners have opened their tasks; it is recorded. DATE_NOT_LATER for an earlier date, DATES_OUT_OF_ORDER, OUTSIDE_COURSE_DATES; CONFLICT for a draft, whose
+    dates `updatePlan` changes; PLAN_WITHDRAWN, COURSE_ENDED.
+    """
+    decoded = decode_any(input.target_id) or (None, None)
+    done = await commands.extend_plan(
+        tx,
+        actor=viewer,
+        plan_id=require_id(input.plan_id, "planId", types=("TaskPlan",), thing="plan"),
+        target_type=decoded[0],
+        target_id=decoded[1],
+        due_at=input.due_at,
+        closes_at=input.closes_at,
+        now=tx.now,
+    )
+    return ExtendPlanPayload(plan_id=done.plan_id, tasking_plan_id=done.tasking_plan_id, job_id=done.job_id)
+
+
+@mutation
+async def delete_plan(tx: Tx, viewer: Viewer, input: DeletePlanInput) -> DeletePlanPayload:
+    """Delete a draft that was never published. CONFLICT for anything else: that is withdrawn and never deleted."""
+    plan_id = require_id(input.plan_id, "planId", types=("TaskPlan",), thing="plan")
+    await commands.delete_plan(tx, actor=viewer, plan_id=plan_id, now=tx.now)
+    return DeletePlanPayload(plan_id=plan_id)
+
+
+@mutation
+async def withdraw_plan(tx: Tx, viewer: Viewer, input: WithdrawPlanInput) -> WithdrawPlanPayload:
+    """Take a plan back, also while it is being published: learners see it as withdrawn and cannot work on it.
+
+    Nothing is deleted, and `restorePlan` brings it back. CONFLICT for a draft; PLAN_WITHDRAWN, COURSE_ENDED.
+    """
+    done = await commands.withdraw_plan(
+        tx,
+        actor=viewer,
+        plan_id=require_id(input.plan_id, "planId", types=("TaskPlan",), thing="plan"),
+        reason=input.reason,
+        now=tx.now,
+    )
+    return WithdrawPlanPayload(plan_id=done.plan_id, cancelled_job_id=done.cancelled_job_id)
+
+
+@mutation
+async def restore_plan(tx: Tx, viewer: Viewer, input: RestorePlanInput) -> RestorePlanPayload:
+    """Bring a withdrawn plan back and publish it again. Learners go on where they were.
+
+    Openings that passed before anybody had a task are moved to now. PLAN_NOT_WITHDRAWN, COURSE_ENDED; DUE_DATE_PASSED
+    where it was never published and could not be done in time.
+    """
+    saved = await commands.restore_plan(
+        tx,
+        actor=viewer,
+        plan_id=require_id(input.plan_id, "planId", types=("TaskPlan",), thing="plan"),
+        now=tx.now,
+    )
+    return RestorePlanPayload(plan_id=saved.plan_id, job_id=saved.job_id)
+
+
 def _taskings(given: Sequence[TaskingPlanInput]) -> list[TaskingWanted]:
     decoded = [(decode_any(each.target_id) or (None, None), each) for each in given]
     return [
@@ -210,4 +376,12 @@ def _changes(input: UpdatePlanInput) -> PlanChanges:
     return changes
 
 
-MUTATIONS: list[Any] = [create_plan, update_plan, publish_plan]
+MUTATIONS: list[Any] = [
+    create_plan,
+    update_plan,
+    publish_plan,
+    extend_plan,
+    delete_plan,
+    withdraw_plan,
+    restore_plan,
+]

@@ -16,7 +16,7 @@ from db.ledger.rules import JobState
 from db.plans import commands as plans
 from db.plans.commands import TaskingWanted
 from db.plans.models import Plan
-from db.plans.rules import PlanState, PlanType
+from db.plans.rules import PlanType
 from db.session import Database, Tx
 from db.tasks import commands as tasks
 from db.tasks.models import StepTemplate, Task
@@ -202,8 +202,8 @@ async def _withdrawn(database: Database, school: School) -> None:
     """Published, and taken back."""
     plan_id = await _write(database, school, ENERGY)
     async with _at(database, -1), database.transaction() as tx:
-        taken_back = update(Plan).where(Plan.id == plan_id)
-        await tx.execute(taken_back.values(state=PlanState.WITHDRAWN, withdrawn_at=tx.now, revision=Plan.revision + 1))
+        teacher = school.people["teacher"]
+        await plans.withdraw_plan(tx, actor=teacher, plan_id=plan_id, reason="Not this term.", now=tx.now)
 
 
 async def _failed(database: Database, school: School) -> None:

@@ -1,7 +1,7 @@
 """A course with learners and plans of it, made with as few statements as there are tables."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from db.accounts.rules import Role, Viewer
 from db.plans import commands as plans
-from db.plans.commands import Saved, TaskingWanted
+from db.plans.commands import Extended, PlanChanges, Saved, TaskingWanted, Withdrawn
 from db.plans.rules import PlanType
 from db.session import Database
 from tests.support.drain import drain
@@ -121,6 +121,56 @@ class World:
         async with self.database.transaction() as tx:
             return await plans.publish_plan(
                 tx, actor=self.teacher, plan_id=plan_id, open_now=open_now, expected_revision=None, now=tx.now
+            )
+
+    async def withdraw(self, plan_id: UUID, *, reason: str | None = None) -> Withdrawn:
+        """Take a plan back as its teacher."""
+        async with self.database.transaction() as tx:
+            return await plans.withdraw_plan(tx, actor=self.teacher, plan_id=plan_id, reason=reason, now=tx.now)
+
+    async def restore(self, plan_id: UUID) -> Saved:
+        """Bring a plan back as its teacher."""
+        async with self.database.transaction() as tx:
+            return await plans.restore_plan(tx, actor=self.teacher, plan_id=plan_id, now=tx.now)
+
+    async def delete(self, plan_id: UUID) -> None:
+        """Delete a draft as its teacher."""
+        async with self.database.transaction() as tx:
+            await plans.delete_plan(tx, actor=self.teacher, plan_id=plan_id, now=tx.now)
+
+    async def extend(
+        self,
+        plan_id: UUID,
+        type_: str,
+        key: UUID | None,
+        *,
+        due: datetime | None = None,
+        closes: datetime | None = None,
+    ) -> Extended:
+        """Give more time as the teacher."""
+        async with self.database.transaction() as tx:
+            return await plans.extend_plan(
+                tx,
+                actor=self.teacher,
+                plan_id=plan_id,
+                target_type=type_,
+                target_id=key,
+                due_at=due,
+                closes_at=closes,
+                now=tx.now,
+            )
+
+    async def update(self, plan_id: UUID, **changes: Any) -> Saved:
+        """Save a plan as its teacher."""
+        async with self.database.transaction() as tx:
+            return await plans.update_plan(
+                tx,
+                actor=self.teacher,
+                plan_id=plan_id,
+                changes=PlanChanges(**changes),  # type: ignore[typeddict-item]  # given by name
+                publish=False,
+                expected_revision=None,
+                now=tx.now,
             )
 
     async def published(self, *taskings: dict[str, Any], **changes: Any) -> UUID:

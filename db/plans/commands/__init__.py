@@ -1,5 +1,6 @@
 """How plans are written: saving, asking for publication, publishing, and settling what did not go live."""
 
+from db.plans.commands.extending import Extended, extend_plan
 from db.plans.commands.publishing import (
     Batch,
     Publication,
@@ -9,24 +10,32 @@ from db.plans.commands.publishing import (
     make_batch,
     sweep,
 )
-from db.plans.commands.saving import PlanChanges, Saved, TaskingWanted, create_plan, publish_plan, update_plan
+from db.plans.commands.requesting import Saved
+from db.plans.commands.saving import PlanChanges, TaskingWanted, create_plan, publish_plan, update_plan
 from db.plans.commands.settling import follow_retry, lock_plan, settle_publication
+from db.plans.commands.withdrawing import Withdrawn, delete_plan, restore_plan, withdraw_plan
 
 __all__ = [
     "Batch",
+    "Extended",
     "PlanChanges",
     "Publication",
     "Saved",
     "Superseded",
     "TaskingWanted",
+    "Withdrawn",
     "begin",
     "create_plan",
+    "delete_plan",
+    "extend_plan",
     "follow_retry",
     "go_live",
     "lock_plan",
     "make_batch",
     "publish_plan",
+    "restore_plan",
     "settle_publication",
     "sweep",
     "update_plan",
+    "withdraw_plan",
 ]

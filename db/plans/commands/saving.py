@@ -1,20 +1,23 @@
 """Saving plans, and asking for their publication in the same transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, TypedDict
 from uuid import UUID
 
-from sqlalchemy import delete, select
-
 from db.accounts.rules import Viewer
 from db.errors import Code, refuse
-from db.ledger.commands import cancel_others, enqueue
-from db.ledger.jobs import Subject
+from db.plans.commands.requesting import (
+    Saved,
+    ask_to_publish,
+    facts_of,
+    stored_draft,
+    tasking_rows,
+    write_plan,
+)
 from db.plans.commands.surroundings import Surroundings, items_of, targets_of, the_course, the_plan
-from db.plans.jobs import PublishPlan
-from db.plans.models import Plan, TaskingPlan
+from db.plans.models import Plan
 from db.plans.rules import (
     NEW_PLAN,
     Draft,
@@ -22,16 +25,11 @@ from db.plans.rules import (
     PlanState,
     PlanType,
     SaveDecision,
-    Target,
     Tasking,
     decide_save,
     page_keys,
-    plan_topic,
 )
 from db.session import Tx
-
-SUBJECT = "TaskPlan"
-NEXT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +50,6 @@ class PlanChanges(TypedDict, total=False):
     description: str
     settings: Any
     taskings: Sequence[TaskingWanted]
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """The plan that was written, and the job that publishes it where one does."""
-
-    plan_id: UUID
-    job_id: UUID | None
 
 
 async def create_plan(
@@ -96,8 +86,8 @@ async def create_plan(
         updated_at=now,
     )
     await tx.insert(plan)
-    tx.add_all(_rows(plan.id, decision.draft.taskings))
-    job_id = await _ask_to_publish(tx, plan, decision, actor=actor, now=now) if decision.publishes else None
+    tx.add_all(tasking_rows(plan.id, decision.draft.taskings))
+    job_id = await ask_to_publish(tx, plan, decision, actor=actor, now=now) if decision.publishes else None
     await tx.flush()
     return Saved(plan.id, job_id)
 
@@ -118,7 +108,7 @@ async def update_plan(
     """
     plan, course = await the_plan(tx, actor=actor, plan_id=plan_id, now=now)
     _check_revision(plan, expected_revision)
-    stored = await _stored(tx, plan)
+    stored = await stored_draft(tx, plan)
     wanted = stored
     if "taskings" in changes:
         wanted = replace(wanted, taskings=await _targeted(tx, plan.course_id, changes["taskings"]))
@@ -128,8 +118,8 @@ async def update_plan(
         description=changes.get("description", wanted.description),
         settings=changes.get("settings", wanted.settings),
     )
-    decision = await _decide(tx, course, _facts(plan, course), wanted, before=stored, publish=publish, now=now)
-    return await _save(tx, plan, decision, actor=actor, now=now)
+    decision = await _decide(tx, course, facts_of(plan, course), wanted, before=stored, publish=publish, now=now)
+    return await write_plan(tx, plan, decision, actor=actor, writes_taskings=not decision.keeps_tasks, now=now)
 
 
 async def publish_plan(
@@ -141,11 +131,11 @@ async def publish_plan(
     """
     plan, course = await the_plan(tx, actor=actor, plan_id=plan_id, now=now)
     _check_revision(plan, expected_revision)
-    stored = await _stored(tx, plan)
+    stored = await stored_draft(tx, plan)
     decision = await _decide(
-        tx, course, _facts(plan, course), stored, before=stored, publish=True, open_now=open_now, now=now
+        tx, course, facts_of(plan, course), stored, before=stored, publish=True, open_now=open_now, now=now
     )
-    return await _save(tx, plan, decision, actor=actor, now=now)
+    return await write_plan(tx, plan, decision, actor=actor, writes_taskings=not decision.keeps_tasks, now=now)
 
 
 # ------------------------------------------------------------------------------------------------- inside
@@ -175,73 +165,10 @@ async def _decide(
     )
 
 
-async def _save(tx: Tx, plan: Plan, decision: SaveDecision, *, actor: Viewer, now: datetime) -> Saved:
-    plan.title = decision.draft.title
-    plan.description = decision.draft.description
-    plan.settings = decision.draft.settings
-    plan.revision += 1
-    plan.updated_at = now
-    if not decision.keeps_tasks:
-        await _replace_taskings(tx, plan.id, decision.draft.taskings)
-    job_id = await _ask_to_publish(tx, plan, decision, actor=actor, now=now) if decision.publishes else None
-    tx.hint(plan_topic(plan.id))
-    await tx.flush()
-    return Saved(plan.id, job_id)
-
-
-async def _ask_to_publish(tx: Tx, plan: Plan, decision: SaveDecision, *, actor: Viewer, now: datetime) -> UUID:
-    """Stamp the request, make its job, and stop the jobs of older requests. The caller holds the plan's lock."""
-    last = plan.publish_last_requested_at
-    plan.publish_last_requested_at = now if last is None else max(now, last + NEXT)
-    plan.publish_generation += 1
-    if plan.state is not PlanState.PUBLISHING:
-        plan.state_before_publish = plan.state
-        plan.state = PlanState.PUBLISHING
-    plan.is_replacing = not decision.keeps_tasks
-    subject = Subject(SUBJECT, plan.id, plan.title)
-    work = PublishPlan(plan_id=plan.id, generation=plan.publish_generation, keeps_tasks=decision.keeps_tasks)
-    job = await enqueue(tx, work=work, actor_id=actor.user_id, subject=subject)
-    plan.publish_job_id = job.job_id
-    # The new job is the plan's newest before the old ones end, so that their ends do not touch the plan.
-    await tx.flush()
-    await cancel_others(
-        tx,
-        subject=subject,
-        kind=work.kind,
-        keep_job_id=job.job_id,
-        actor_id=actor.user_id,
-        reason="A newer publication was requested.",
-        now=now,
-    )
-    tx.hint(plan_topic(plan.id))
-    return job.job_id
-
-
 def _check_revision(plan: Plan, expected: int | None) -> None:
     if expected is not None and expected != plan.revision:
         message = f"The plan was saved meanwhile: it is at revision {plan.revision}, not {expected}. Load it again."
         raise refuse(Code.CONFLICT, message, "expectedRevision", revision=plan.revision)
-
-
-def _facts(plan: Plan, course: Surroundings) -> PlanFacts:
-    return PlanFacts(
-        state=plan.state,
-        live_opens_at=plan.live_opens_at,
-        first_published_at=plan.first_published_at,
-        publish_last_requested_at=plan.publish_last_requested_at,
-        has_course_ended=course.has_ended,
-        is_replacing=plan.state is PlanState.PUBLISHING and plan.is_replacing,
-    )
-
-
-async def _stored(tx: Tx, plan: Plan) -> Draft:
-    rows = await tx.scalars(select(TaskingPlan).where(TaskingPlan.plan_id == plan.id).order_by(TaskingPlan.id))
-    taskings = tuple(Tasking(_target(row), row.opens_at, row.due_at, row.closes_at) for row in rows)
-    return Draft(plan.type, plan.title, plan.description, plan.settings, taskings)
-
-
-def _target(row: TaskingPlan) -> Target:
-    return Target(course_id=row.course_id, class_id=row.class_id, user_id=row.user_id)
 
 
 async def _targeted(tx: Tx, course_id: UUID, wanted: Sequence[TaskingWanted]) -> tuple[Tasking, ...]:
@@ -250,35 +177,3 @@ async def _targeted(tx: Tx, course_id: UUID, wanted: Sequence[TaskingWanted]) ->
         Tasking(known.get((each.target_type, each.target_id)), each.opens_at, each.due_at, each.closes_at)
         for each in wanted
     )
-
-
-async def _replace_taskings(tx: Tx, plan_id: UUID, wanted: Sequence[Tasking]) -> None:
-    """Make the stored list the wanted one; a target that stays keeps its row, and so its id."""
-    rows = await tx.scalars(select(TaskingPlan).where(TaskingPlan.plan_id == plan_id))
-    stored: Mapping[Target, TaskingPlan] = {_target(row): row for row in rows}
-    kept = {tasking.target for tasking in wanted}
-    gone = [row.id for target, row in stored.items() if target not in kept]
-    if gone:
-        await tx.execute(delete(TaskingPlan).where(TaskingPlan.id.in_(gone)))
-    for tasking in wanted:
-        row = stored.get(tasking.target) if tasking.target is not None else None
-        if row is None:
-            tx.add_all(_rows(plan_id, [tasking]))
-        else:
-            row.opens_at, row.due_at, row.closes_at = tasking.opens_at, tasking.due_at, tasking.closes_at
-
-
-def _rows(plan_id: UUID, taskings: Sequence[Tasking]) -> list[TaskingPlan]:
-    return [
-        TaskingPlan(
-            plan_id=plan_id,
-            course_id=tasking.target.course_id,
-            class_id=tasking.target.class_id,
-            user_id=tasking.target.user_id,
-            opens_at=tasking.opens_at,
-            due_at=tasking.due_at,
-            closes_at=tasking.closes_at,
-        )
-        for tasking in taskings
-        if tasking.target is not None
-    ]

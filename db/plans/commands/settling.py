@@ -27,16 +27,23 @@ async def lock_plan(tx: Tx, plan_id: UUID) -> None:
 
 
 async def settle_publication(tx: Tx, *, plan_id: UUID, job_id: UUID, was_cancelled: bool) -> None:
-    """Take a plan out of PUBLISHING after its newest job ended; jobs that are not its newest change nothing."""
+    """Take a plan out of PUBLISHING after its newest job ended, and have what the job has made swept up.
+
+    A job that is not the newest changes nothing: where a newer one runs, that one's end sweeps.
+    """
     plan = await tx.get(Plan, plan_id, with_for_update={"key_share": True}, populate_existing=True)
-    if plan is None or plan.publish_job_id != job_id or plan.state is not PlanState.PUBLISHING:
+    if plan is None:
         return
-    before = plan.state_before_publish or PlanState.DRAFT
-    was_published = plan.first_published_at is not None
-    plan.state = settled_state(before=before, was_published=was_published, was_cancelled=was_cancelled)
-    plan.state_before_publish = None
+    if plan.state is PlanState.PUBLISHING:
+        if plan.publish_job_id != job_id:
+            return
+        before = plan.state_before_publish or PlanState.DRAFT
+        was_published = plan.first_published_at is not None
+        plan.state = settled_state(before=before, was_published=was_published, was_cancelled=was_cancelled)
+        plan.state_before_publish = None
+        plan.withdrawn_at = tx.now if plan.state is PlanState.WITHDRAWN else None
+        tx.hint(plan_topic(plan_id))
     await enqueue(tx, work=SweepPlan(plan_id=plan_id, generation=plan.publish_generation), actor_id=None)
-    tx.hint(plan_topic(plan_id))
     await tx.flush()
 
 

@@ -42,6 +42,13 @@ _LEARNERS = text(
     """
 )
 
+_CLASSES_ATTENDED = text(
+    """
+    SELECT k.id FROM enrollments e JOIN classes k ON k.id = e.class_id AND NOT k.is_archived
+    WHERE k.course_id = :course_id AND e.user_id = :user_id AND e.status = 'ACTIVE' ORDER BY k.id
+    """
+)
+
 _ITEMS = text(
     """
     SELECT id, title FROM course_items
@@ -78,13 +85,18 @@ async def the_course(tx: Tx, *, actor: Viewer, course_id: UUID, now: datetime) -
     return _surroundings(row, now)
 
 
-async def the_plan(tx: Tx, *, actor: Viewer, plan_id: UUID, now: datetime) -> tuple[Plan, Surroundings]:
-    """A plan that the actor may write, locked, and its course. Raises Refused: NOT_FOUND or FORBIDDEN at `planId`."""
+async def the_plan(
+    tx: Tx, *, actor: Viewer, plan_id: UUID, now: datetime, is_to_go: bool = False
+) -> tuple[Plan, Surroundings]:
+    """A plan that the actor may write, locked, and its course. Raises Refused: NOT_FOUND or FORBIDDEN at `planId`.
+
+    `is_to_go`: nobody may refer to it any more, so whoever makes tasks of it at this moment is waited for.
+    """
     # A plan never changes its course, so that may be read before anything is locked: the course comes first.
     course_id = await tx.scalar(select(Plan.course_id).where(Plan.id == plan_id))
     row = None if course_id is None else await _course(tx, actor, course_id)
     standing = _standing(row)
-    plan = await tx.get(Plan, plan_id, with_for_update={"key_share": True}, populate_existing=True)
+    plan = await tx.get(Plan, plan_id, with_for_update={"key_share": not is_to_go}, populate_existing=True)
     if plan is None or row is None or standing is None or not may_see(actor, standing):
         raise refuse(Code.NOT_FOUND, "There is no such plan.", "planId")
     learns_only = not (standing.teaches_course or standing.teaches_class or actor.is_editor)
@@ -92,6 +104,11 @@ async def the_plan(tx: Tx, *, actor: Viewer, plan_id: UUID, now: datetime) -> tu
         raise refuse(Code.NOT_FOUND, "There is no such plan.", "planId")
     require_course_editor(actor, standing, "planId")
     return plan, _surroundings(row, now)
+
+
+async def classes_attended(tx: Tx, *, course_id: UUID, user_id: UUID) -> list[UUID]:
+    """The classes of the course that somebody is an active member of."""
+    return list(await tx.scalars(_CLASSES_ATTENDED, {"course_id": course_id, "user_id": user_id}))
 
 
 async def items_of(tx: Tx, *, course_id: UUID, keys: Sequence[UUID]) -> Mapping[UUID, Item]:

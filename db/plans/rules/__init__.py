@@ -1,5 +1,13 @@
 """What may become true of plans: states, saving, publishing, and the steps that settings make."""
 
+from db.plans.rules.changing import (
+    Extension,
+    ExtensionDecision,
+    decide_delete,
+    decide_extension,
+    decide_restore,
+    decide_withdraw,
+)
 from db.plans.rules.saving import CourseWindow, Draft, SaveDecision, Target, Tasking, decide_save
 from db.plans.rules.settings import (
     SCHEMAS,
@@ -12,6 +20,8 @@ from db.plans.rules.settings import (
     page_keys,
 )
 from db.plans.rules.states import (
+    ALLOWED_IN,
+    LOCKED_AFTER_OPEN,
     NEW_PLAN,
     PLAN,
     PlanAction,
@@ -26,12 +36,16 @@ from db.plans.rules.states import (
 )
 
 __all__ = [
+    "ALLOWED_IN",
+    "LOCKED_AFTER_OPEN",
     "NEW_PLAN",
     "PLAN",
     "SCHEMAS",
     "Content",
     "CourseWindow",
     "Draft",
+    "Extension",
+    "ExtensionDecision",
     "Item",
     "PlanAction",
     "PlanFacts",
@@ -42,7 +56,11 @@ __all__ = [
     "Target",
     "Tasking",
     "available_actions",
+    "decide_delete",
+    "decide_extension",
+    "decide_restore",
     "decide_save",
+    "decide_withdraw",
     "dynamic_count",
     "is_open",
     "locked_fields",

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from db.errors import Code, Problem, Refused
 from db.plans.rules.settings import Item, is_empty, settings_problems
-from db.plans.rules.states import LOCKED_AFTER_OPEN, PlanFacts, PlanState, PlanType, is_open
+from db.plans.rules.states import LOCKED_AFTER_OPEN, PlanAction, PlanFacts, PlanType, is_open, standing_problems
 
 TITLE_LIMIT = 255
 DESCRIPTION_LIMIT = 10_000
@@ -84,7 +84,7 @@ def decide_save(
     draft = replace(draft, title=draft.title.strip())
     publishes = publish or facts.publish_last_requested_at is not None
     was_open = is_open(facts, now=now)
-    problems = [*_standing_problems(facts), *_text_problems(draft)]
+    problems = [*standing_problems(facts, PlanAction.UPDATE), *_text_problems(draft)]
     opened: tuple[int, ...] = ()
     if before is not None and was_open:
         problems += _lock_problems(draft, before)
@@ -96,15 +96,6 @@ def decide_save(
     if problems:
         raise Refused(*problems)
     return SaveDecision(draft, publishes=publishes, keeps_tasks=was_open and not facts.is_replacing, opened_now=opened)
-
-
-def _standing_problems(facts: PlanFacts) -> list[Problem]:
-    problems = []
-    if facts.has_course_ended:
-        problems.append(Problem(Code.COURSE_ENDED, "The course has ended; its plans no longer change."))
-    if facts.state is PlanState.WITHDRAWN:
-        problems.append(Problem(Code.PLAN_WITHDRAWN, "The plan is withdrawn. Restore it first."))
-    return problems
 
 
 def _text_problems(draft: Draft) -> list[Problem]:

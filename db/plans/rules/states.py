@@ -1,10 +1,12 @@
 """What a plan may become: its states and what leads from one to another."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+from db.errors import Code, Problem
 from db.machine import Machine
 
 
@@ -58,6 +60,18 @@ PLAN = Machine(
     },
 )
 
+_REQUESTED = frozenset({_S.PUBLISHING, _S.PUBLISHED, _S.PUBLISH_FAILED})
+
+# In which states each action makes sense; anywhere else it is refused.
+ALLOWED_IN: Mapping[PlanAction, frozenset[PlanState]] = {
+    PlanAction.UPDATE: _REQUESTED | {_S.DRAFT},
+    PlanAction.PUBLISH: _REQUESTED | {_S.DRAFT},
+    PlanAction.EXTEND: _REQUESTED,
+    PlanAction.WITHDRAW: _REQUESTED,
+    PlanAction.RESTORE: frozenset({_S.WITHDRAWN}),
+    PlanAction.CANCEL_PUBLISH: frozenset({_S.PUBLISHING}),
+}
+
 # What learners do with a task counts from here on, so these are all that can still change.
 CHANGEABLE_AFTER_OPEN = ("title", "description")
 LOCKED_AFTER_OPEN = ("settings", "taskingPlans")
@@ -95,20 +109,38 @@ def locked_fields(facts: PlanFacts, *, now: datetime) -> tuple[str, ...]:
 
 def available_actions(facts: PlanFacts, *, may_write: bool) -> tuple[PlanAction, ...]:
     """What this viewer may do with the plan now."""
-    if not may_write or facts.has_course_ended or facts.state is _S.WITHDRAWN:
+    if not may_write or facts.has_course_ended:
         return ()
-    actions = [PlanAction.UPDATE, PlanAction.PUBLISH]
-    if facts.state is _S.PUBLISHING:
-        actions.append(PlanAction.CANCEL_PUBLISH)
-    return tuple(actions)
+    return tuple(action for action in PlanAction if facts.state in ALLOWED_IN[action])
+
+
+def standing_problems(facts: PlanFacts, action: PlanAction) -> list[Problem]:
+    """Why the plan cannot be written like this as it stands, whatever is asked for."""
+    problems = []
+    if facts.has_course_ended:
+        problems.append(Problem(Code.COURSE_ENDED, "The course has ended; its plans no longer change."))
+    if facts.state not in ALLOWED_IN[action]:
+        problems.append(_out_of_place(facts.state, action))
+    return problems
+
+
+def _out_of_place(state: PlanState, action: PlanAction) -> Problem:
+    if state is _S.WITHDRAWN:
+        return Problem(Code.PLAN_WITHDRAWN, "The plan is withdrawn. Restore it first.")
+    if action is PlanAction.RESTORE:
+        return Problem(Code.PLAN_NOT_WITHDRAWN, "The plan is not withdrawn.")
+    message = "This is a draft, of which learners have nothing: change it with `updatePlan`, or delete it."
+    return Problem(Code.CONFLICT, message, (), {"state": state.value})
 
 
 def settled_state(*, before: PlanState, was_published: bool, was_cancelled: bool) -> PlanState:
     """Where a plan is after its newest publication ended without going live.
 
     A failure shows as PUBLISH_FAILED unless learners have an earlier publication, which stands. A cancelled request
-    leaves the plan as it was before it.
+    leaves the plan as it was before it, withdrawn where it was being restored.
     """
+    if was_cancelled and before is PlanState.WITHDRAWN:
+        return PlanState.WITHDRAWN
     if was_published:
         return PlanState.PUBLISHED
     if was_cancelled:

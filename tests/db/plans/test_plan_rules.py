@@ -17,6 +17,7 @@ from db.plans.rules import (
     CourseWindow,
     Draft,
     Item,
+    PlanAction,
     PlanFacts,
     PlanState,
     PlanType,
@@ -257,15 +258,16 @@ def test_locked_fields_say_what_a_save_would_refuse() -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "code"),
+    ("facts", "code", "offered"),
     [
-        (replace(PUBLISHED, has_course_ended=True), Code.COURSE_ENDED),
-        (replace(PUBLISHED, state=PlanState.WITHDRAWN), Code.PLAN_WITHDRAWN),
+        (replace(PUBLISHED, has_course_ended=True), Code.COURSE_ENDED, ()),
+        (replace(PUBLISHED, state=PlanState.WITHDRAWN), Code.PLAN_WITHDRAWN, (PlanAction.RESTORE,)),
     ],
 )
-def test_a_plan_that_is_over_is_not_written_and_offers_nothing(facts: PlanFacts, code: Code) -> None:
+def test_a_plan_that_is_over_is_not_written(facts: PlanFacts, code: Code, offered: tuple[PlanAction, ...]) -> None:
     assert problems(READING, facts, READING) == [(code, "")]
-    assert available_actions(facts, may_write=True) == ()
+    assert available_actions(facts, may_write=True) == offered
+    assert available_actions(facts, may_write=False) == ()
 
 
 # --- states -----------------------------------------------------------------------------------------------------------
@@ -279,6 +281,10 @@ def test_a_plan_that_is_over_is_not_written_and_offers_nothing(facts: PlanFacts,
         (PlanState.PUBLISH_FAILED, False, True, PlanState.PUBLISH_FAILED),
         (PlanState.PUBLISHED, True, False, PlanState.PUBLISHED),
         (PlanState.PUBLISHED, True, True, PlanState.PUBLISHED),
+        (PlanState.WITHDRAWN, True, True, PlanState.WITHDRAWN),
+        (PlanState.WITHDRAWN, False, True, PlanState.WITHDRAWN),
+        (PlanState.WITHDRAWN, True, False, PlanState.PUBLISHED),
+        (PlanState.WITHDRAWN, False, False, PlanState.PUBLISH_FAILED),
     ],
 )
 def test_a_publication_that_did_not_go_live_leaves_what_stood(

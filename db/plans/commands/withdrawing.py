@@ -1,0 +1,77 @@
+"""Taking a plan back, bringing it back, and deleting what nobody has ever had."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import text
+
+from db.accounts.rules import Viewer
+from db.ledger.commands import enqueue, request_cancel
+from db.plans.commands.requesting import Saved, facts_of, stored_draft, write_plan
+from db.plans.commands.surroundings import the_plan
+from db.plans.jobs import SweepPlan
+from db.plans.rules import PlanState, decide_delete, decide_restore, decide_withdraw, plan_topic
+from db.session import Tx
+
+# A publication that was given up may have left tasks that nobody has seen and its sweep has not come to.
+_DELETE_TASKS = text("DELETE FROM tasks WHERE plan_id = :plan_id")
+_DELETE_STEPS = text("DELETE FROM task_step_templates WHERE plan_id = :plan_id")
+_DELETE_PLAN = text("DELETE FROM plans WHERE id = :plan_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """The plan that was taken back, and the publication of it that was under way."""
+
+    plan_id: UUID
+    cancelled_job_id: UUID | None
+
+
+async def withdraw_plan(tx: Tx, *, actor: Viewer, plan_id: UUID, reason: str | None, now: datetime) -> Withdrawn:
+    """Take a plan back: learners see that it is withdrawn and cannot work on it. Their tasks stay.
+
+    A publication under way is cancelled: one that has not begun at once, one that runs at its next step, and it can
+    no longer go live. Raises Refused: NOT_FOUND, FORBIDDEN at `planId`, and what `decide_withdraw` finds.
+    """
+    plan, course = await the_plan(tx, actor=actor, plan_id=plan_id, now=now)
+    decide_withdraw(facts_of(plan, course))
+    in_flight = plan.publish_job_id if plan.state is PlanState.PUBLISHING else None
+    plan.state = PlanState.WITHDRAWN
+    plan.state_before_publish = None
+    plan.withdrawn_at = now
+    plan.revision += 1
+    plan.updated_at = now
+    await tx.flush()
+    if in_flight is not None:
+        why = "The plan was withdrawn." if reason is None else f"The plan was withdrawn: {reason}"
+        outcome = await request_cancel(tx, job_id=in_flight, actor_id=actor.user_id, reason=why, now=now)
+        # One that still runs is swept up after when it ends: until then it may write.
+        if outcome.ended is not None:
+            work = SweepPlan(plan_id=plan_id, generation=plan.publish_generation)
+            await enqueue(tx, work=work, actor_id=None)
+    tx.hint(plan_topic(plan_id))
+    return Withdrawn(plan_id, in_flight)
+
+
+async def restore_plan(tx: Tx, *, actor: Viewer, plan_id: UUID, now: datetime) -> Saved:
+    """Bring a plan back as it was, and publish it again.
+
+    Raises Refused: NOT_FOUND, FORBIDDEN at `planId`, and what `decide_restore` finds.
+    """
+    plan, course = await the_plan(tx, actor=actor, plan_id=plan_id, now=now)
+    decision = decide_restore(facts_of(plan, course), await stored_draft(tx, plan), now=now)
+    return await write_plan(tx, plan, decision, actor=actor, writes_taskings=bool(decision.opened_now), now=now)
+
+
+async def delete_plan(tx: Tx, *, actor: Viewer, plan_id: UUID, now: datetime) -> None:
+    """Delete a draft that was never published.
+
+    Raises Refused: NOT_FOUND, FORBIDDEN at `planId`, and what `decide_delete` finds.
+    """
+    plan, course = await the_plan(tx, actor=actor, plan_id=plan_id, now=now, is_to_go=True)
+    decide_delete(facts_of(plan, course))
+    tx.expunge(plan)
+    for statement in (_DELETE_TASKS, _DELETE_STEPS, _DELETE_PLAN):
+        await tx.execute(statement, {"plan_id": plan_id})
+    tx.hint(plan_topic(plan_id))
