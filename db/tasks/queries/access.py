@@ -82,9 +82,10 @@ def teaches(course_id: ColumnElement[Any]) -> ColumnElement[bool]:
 
 def teaches_plan(task: FromClause) -> ColumnElement[bool]:
     """Whether the viewer teaches the course of a task's plan."""
-    return exists().where(
-        PLANS.c.id == task.c.plan_id, PLANS.c.live_generation == task.c.generation, teaches(PLANS.c.course_id)
+    taught = select(teaches(PLANS.c.course_id)).where(
+        PLANS.c.id == task.c.plan_id, PLANS.c.live_generation == task.c.generation
     )
+    return func.coalesce(taught.scalar_subquery(), literal_column("false"))
 
 
 def own_teams(*, as_admin: bool = False) -> Select[Any]:
@@ -164,9 +165,12 @@ def is_open_hold_of(hold: FromClause, task: FromClause) -> ColumnElement[bool]:
 
 
 def has_open_hold(task: FromClause) -> ColumnElement[bool]:
-    """Whether a task has an open hold."""
+    """Whether a task has an open hold.
+
+    No EXISTS: where many rows may ask, the planner would first read the holds of everybody into a hash.
+    """
     hold = _TASKS.alias("open_hold")
-    return exists().where(is_open_hold_of(hold, task))
+    return select(hold.c.id).where(is_open_hold_of(hold, task)).scalar_subquery().is_not(None)
 
 
 def open_child_count(task: FromClause) -> ColumnElement[int]:

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, FromClause, case, null, select
+from sqlalchemy import Boolean, ColumnElement, FromClause, and_, case, null, select
 
 from db.base import table_of
 from db.reading import Derived, Entity, Many, One, bind
@@ -39,7 +39,7 @@ TIMED_HOLD = Entity(
     "TimedHoldTask",
     _TASKS,
     columns={name: _fact(name) for name in ("duration_days", "starts_at", "ends_at", "end_reason")},
-    visible=hold_visible,
+    visible=lambda hold, viewer: and_(is_hold(hold), hold_visible(hold, viewer)),
 )
 TIMED_HOLD.relations.update(
     {

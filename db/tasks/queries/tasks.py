@@ -6,7 +6,20 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, FromClause, Text, cast, exists, func, literal_column, null, or_, select, union_all
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Text,
+    and_,
+    cast,
+    exists,
+    func,
+    literal_column,
+    null,
+    or_,
+    select,
+    union_all,
+)
 
 from db.accounts.queries import SYSTEM, TEAM, USER
 from db.accounts.rules import Viewer
@@ -101,7 +114,8 @@ def _open_steps(task: FromClause) -> ColumnElement[int]:
 
 
 def _is_withdrawn(task: FromClause) -> ColumnElement[bool]:
-    return exists().where(PLANS.c.id == task.c.plan_id, PLANS.c.state == "WITHDRAWN")
+    state = select(PLANS.c.state == "WITHDRAWN").where(PLANS.c.id == task.c.plan_id).scalar_subquery()
+    return func.coalesce(state, literal_column("false"))
 
 
 _WINDOW = ("status", "opens_at", "closes_at", "is_withdrawn", "open_step_count", "completed_step_count")
@@ -183,7 +197,8 @@ WORK_TASK = Entity(
         "is_assigner": is_assigner,
         "teaches_plan": teaches_plan,
     },
-    visible=visible,
+    # A hold is another type, whatever type its id was written down with.
+    visible=lambda task, viewer: and_(is_work(task), visible(task, viewer)),
 )
 NOTE = Entity("TaskNote", _NOTES)
 
