@@ -1,15 +1,12 @@
 """Lists and counts of jobs where there are many: what they read depends on what they show, not on what lies there."""
 
-from collections.abc import Sequence
-from typing import Any
-
-import orjson
 import pytest
 
 from db.paging import encode_cursor
-from db.session import Database, Reader
+from db.session import Database
 from db.settings import DatabaseSettings
 from tests.support.api import Api
+from tests.support.blocks import Recorded
 from tests.support.ledger import execute
 from tests.support.people import admin
 
@@ -40,30 +37,6 @@ SELECT 'kind 1', 'default', 'queued', 5, '{}', 1, 5, 900, now(), now(), 1 FROM g
 """
 # A page of 20 reads its rows, each perhaps in a block of its own, and the way to them.
 MOST_BLOCKS = 60
-
-
-class Recorded:
-    """What a reader executes while it is watched."""
-
-    def __init__(self, reader: Reader) -> None:
-        self.reader = reader
-        self.executed: list[tuple[str, Sequence[Any]]] = []
-        self._fetch = reader.fetch
-        reader.fetch = self.fetch  # type: ignore[method-assign]  # watched, not replaced
-
-    async def fetch(self, sql: str, arguments: Sequence[Any] = (), **more: Any) -> Any:
-        self.executed.append((sql, arguments))
-        return await self._fetch(sql, arguments, **more)
-
-    async def blocks(self) -> int:
-        """How many blocks the statements since the last call have to read."""
-        executed, self.executed = self.executed, []
-        read = 0
-        for sql, arguments in executed:
-            told = await self._fetch(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", arguments)
-            plan = orjson.loads(told[0][0])[0]["Plan"] if isinstance(told[0][0], str) else told[0][0][0]["Plan"]
-            read += plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
-        return read
 
 
 @pytest.fixture
