@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Select, literal_column, select, union_all
 
@@ -28,6 +28,7 @@ from jobs.settings import WorkerSettings
 
 log = get_logger(__name__)
 
+T = TypeVar("T")
 # Work → how many rows were taken care of; as many as were asked for means that there may be more.
 Work = Callable[[], Awaitable[int]]
 AFTER_FAILURE_SECONDS = 1.0
@@ -68,10 +69,9 @@ class Dispatcher:
         self._database = database
         self._feed = feed
         self._duties = list(duties)
-        # What a hint asks for; without it, a hint is a poll that comes early.
         self._hinted = hinted
-        self._next_poll = 0.0
-        self._last_turn = 0.0
+        # Without `hinted`, a hint is a poll that comes early.
+        self._early = asyncio.Event()
         self._settings = settings
         self._woken = asyncio.Event()
         questions: list[Select[Any]] = [
@@ -85,41 +85,54 @@ class Dispatcher:
         self._woken.set()
 
     async def run(self) -> None:
-        """Work until cancelled. A store that fails is asked again later."""
-        listening = asyncio.create_task(self._listen())
+        """Work until cancelled. What hints ask for never waits for a round, which may have hundreds of rows to do."""
+        loops = [self._listen(), self._poll(), self._answer_hints()]
+        tasks = [asyncio.create_task(loop) for loop in loops]
         try:
-            while True:
-                try:
-                    while await self._turn():
-                        pass
-                except Exception as error:
-                    log.warning("dispatcher.failed", exc_info=error)
-                    await asyncio.sleep(AFTER_FAILURE_SECONDS)
-                await self._until_next()
+            await asyncio.gather(*tasks)
         finally:
-            listening.cancel()
+            for task in tasks:
+                task.cancel()
 
-    async def _turn(self) -> bool:
-        """Do what a hint asks for at once; and when it is time for a poll, ask for everything."""
-        self._woken.clear()
-        self._last_turn = time.monotonic()
-        if self._hinted is not None and self._last_turn < self._next_poll:
-            return await self._hinted() >= self._settings.batch
-        is_full = await self.round()
-        # Not all workers at once: each poll comes up to a fifth earlier or later.
-        self._next_poll = 0.0 if is_full else time.monotonic() + self._settings.poll_seconds * random.uniform(0.8, 1.2)
-        return is_full
+    async def _poll(self) -> None:
+        while True:
+            while await self._survived(self.round):
+                pass
+            # Not all workers at once: each poll comes up to a fifth earlier or later.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.poll_seconds * random.uniform(0.8, 1.2)):
+                    await self._early.wait()
+            self._early.clear()
+
+    async def _answer_hints(self) -> None:
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            if self._hinted is None:
+                self._early.set()
+                continue
+            began = time.monotonic()
+            while (await self._survived(self._hinted) or 0) >= self._settings.batch:
+                pass
+            # Many hints in a row make one turn, not a turn each.
+            await asyncio.sleep(max(0.0, began + GATHER_SECONDS - time.monotonic()))
+
+    async def _survived(self, work: Callable[[], Awaitable[T]]) -> T | None:
+        """What the work came to. A store that fails is asked again later."""
+        try:
+            return await work()
+        except Exception as error:
+            log.warning("dispatcher.failed", exc_info=error)
+            await asyncio.sleep(AFTER_FAILURE_SECONDS)
+            return None
 
     async def round(self) -> bool:
         """Ask once, and do what is due. Whether there may be more at once."""
         values = {SHIFT: self._database.clock.shift}
         rows = await self._database.reader.fetch(self._question.sql, self._question.arguments(values))
         due = {row["name"] for row in rows}
-        is_full = False
-        for duty in self._duties:
-            if duty.source.name in due:
-                is_full |= await self._do(duty) >= self._settings.batch
-        return is_full
+        done = await asyncio.gather(*[self._do(duty) for duty in self._duties if duty.source.name in due])
+        return any(count >= self._settings.batch for count in done)
 
     async def _do(self, duty: Duty) -> int:
         try:
@@ -135,13 +148,6 @@ class Dispatcher:
                 await hints.wait()
                 self.wake()
 
-    async def _until_next(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, self._next_poll - time.monotonic())):
-                await self._woken.wait()
-        # Many hints in a row make one turn, not a turn each.
-        await asyncio.sleep(max(0.0, self._last_turn + GATHER_SECONDS - time.monotonic()))
-
 
 class Dispatching:
     """Marks due jobs as dispatched and hands their tickets to a carrier: no more than the fleet can soon use.
@@ -156,6 +162,8 @@ class Dispatching:
         self._lease = timedelta(seconds=settings.lease_seconds)
         self._is_held_back = False
         self._has_limited = False
+        # A hint and a poll at the same time would only be in each other's way.
+        self._dispatching = asyncio.Lock()
 
     def asks_again_after(self, low_water: int) -> float:
         """After how many jobs that finish here dispatching is worth another try: some may wait for just that."""
@@ -165,6 +173,10 @@ class Dispatching:
 
     async def __call__(self) -> int:
         """Dispatch what there is room for. How many."""
+        async with self._dispatching:
+            return await self._dispatch()
+
+    async def _dispatch(self) -> int:
         room = self._carrier.room()
         bounds = _Bounds(
             lease=self._lease,
@@ -179,7 +191,7 @@ class Dispatching:
         self._is_held_back, self._has_limited = found.is_held_back, found.has_limited
         count = await self._carry(found.tickets)
         if found.is_contended and count < bounds.limit:
-            return count + await self()
+            return count + await self._dispatch()
         if found.has_limited:
             async with self._database.transaction() as tx:
                 found = await ledger.dispatch_limited(tx, **asdict(bounds))

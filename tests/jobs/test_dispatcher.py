@@ -17,6 +17,7 @@ from db.session import Database
 from jobs.dispatcher import Dispatcher, Dispatching, Duty, Work
 from jobs.settings import WorkerSettings
 from jobs.sweeper import Sweeper
+from jobs.worker.tasks import end_tasks
 from tests.support.kinds import Waits
 from tests.support.ledger import WORKER, ask, execute, later, lose_sight_of, row_of, running
 from tests.support.workers import until
@@ -223,3 +224,39 @@ async def test_the_loop_survives_a_database_that_fails(
 
     await until(carried, seconds=10)
     working.cancel()
+
+
+async def test_a_hint_is_answered_while_a_round_has_hundreds_of_rows_to_do(
+    database: Database, feed: Feed, fleet: ledger.WorkerCard
+) -> None:
+    """Holds that end by the hundred must not keep a job from its start."""
+    go, has_begun = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> int:
+        has_begun.set()
+        await go.wait()
+        return 0
+
+    pocket = Pocket()
+    settings = WorkerSettings(poll_seconds=60)
+    always = DueSource("slow", select(literal_column("1")))
+    dispatching = Dispatching(database=database, carrier=pocket, settings=settings)
+    working = asyncio.create_task(
+        Dispatcher(
+            database=database, feed=feed, duties=[Duty(always, slow)], settings=settings, hinted=dispatching
+        ).run()
+    )
+    await has_begun.wait()
+
+    async def is_listening() -> bool:
+        return "ledger" in feed._subscribed
+
+    await until(is_listening)
+    job_id = await ask(database)
+
+    async def carried() -> bool:
+        return [ticket.job_id for ticket in pocket.taken] == [job_id]
+
+    await until(carried)
+    go.set()
+    await end_tasks([working])
