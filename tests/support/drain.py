@@ -1,4 +1,5 @@
-"""Runs every job that is due, in this process, with the real runner: no worker, no bus, no waiting.
+"""Runs every job that is due and ends every hold that is, in this process, with the real runner and the real timers: no
+worker, no bus, no waiting.
 
 `await drain(database)` returns when nothing is due any more. What is scheduled for later runs after the clock has been
 moved: `database.clock.shift += timedelta(minutes=10)`.
@@ -16,6 +17,7 @@ from jobs.attempt import Declared
 from jobs.runner import Runner
 from jobs.settings import WorkerSettings
 from jobs.sweeper import Sweeper
+from jobs.timers import Timers
 
 # However the clock is moved, the worker below lives.
 EVER = timedelta(days=36_500)
@@ -40,12 +42,13 @@ async def drain(
     settings: WorkerSettings | None = None,
     at_once: int = 10,
 ) -> int:
-    """Run what is due until nothing is, up to `at_once` attempts at the same time. How many attempts were made.
+    """Run what is due until nothing is, up to `at_once` attempts at the same time. How many attempts of jobs were made.
 
     `kinds` replaces the handlers of jobs/handlers/.
     """
     runner = runner_for(database, kinds=kinds, settings=settings)
     sweeper = Sweeper(database=database, settings=settings or WorkerSettings())
+    timers = Timers(database=database, settings=settings or WorkerSettings())
     journal = asyncio.create_task(runner.journal.run())
     attempts = 0
     try:
@@ -55,6 +58,8 @@ async def drain(
             attempts += sum(await asyncio.gather(*[runner.run(ticket) for ticket in tickets]))
             if attempts > MOST_ATTEMPTS:
                 raise AssertionError(f"still not drained after {attempts} attempts")
+        while await timers():
+            pass
     finally:
         journal.cancel()
         async with database.transaction() as tx:

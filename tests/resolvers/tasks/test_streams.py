@@ -1,0 +1,267 @@
+"""`taskChanged` and `queueChanged`: what they tell, to whom, and that a lost hint costs time only."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from db.accounts.rules import Role, Viewer
+from db.feed import Feed
+from db.session import Database
+from db.settings import DatabaseSettings
+from db.tasks.queries import MOST_WATCHED
+from resolvers.context import Context
+from resolvers.tasks.subscriptions.queues import QueueChangeType, Seat, differences, joined, queue_of
+from tests.support.api import id_of
+from tests.support.plans import a_world
+from tests.support.streams import PATIENCE_SECONDS, Stream, stream
+from tests.support.tasks import Desk
+from tests.support.workers import until
+
+TASK = """
+subscription ($id: ID!) {
+  taskChanged(taskId: $id) {
+    status
+    ... on WorkTask { activeHold { durationDays } children { nodes { status } } }
+    ... on TimedHoldTask { endReason }
+  }
+}
+"""
+QUEUE = """
+subscription ($team: ID) { queueChanged(teamId: $team) { type taskId task { title status } } }
+"""
+ENTERED, CHANGED, LEFT = QueueChangeType
+NOT_SEEN = "NOT_FOUND"
+
+
+def task_id(key: UUID) -> str:
+    return id_of("WorkTask", key)
+
+
+@asynccontextmanager
+async def queue(desk: Desk, feed: Feed, viewer: Viewer, *, team: UUID | None = None) -> AsyncIterator[Stream]:
+    """A stream of a queue that is looked at already: nothing that is committed from now on is before its time."""
+    context = Context(database=desk.database, feed=feed, request_id="test", viewer=viewer)
+    looked_at = queue_of(context, team)
+    before = looked_at.taken
+    shown = None if team is None else id_of("Team", team)
+    async with stream(desk.database, feed, viewer, QUEUE, team=shown) as events:
+        first = asyncio.ensure_future(anext(events.results))
+        given, events.results = events.results, _after(first, events.results)
+        try:
+
+            async def is_open() -> bool:
+                assert not first.done(), first
+                return looked_at.taken > before
+
+            await until(is_open, seconds=PATIENCE_SECONDS)
+            yield events
+        finally:
+            first.cancel()
+            await asyncio.wait([first])
+            await events.results.aclose()
+            events.results = given
+
+
+async def _after(first: "asyncio.Future[Any]", rest: Any) -> AsyncIterator[Any]:
+    yield await first
+    async for event in rest:
+        yield event
+
+
+async def seen(events: Stream, count: int) -> set[tuple[str, str, str | None]]:
+    """The next so many changes: what happened, to which task, and its status where it is shown."""
+    found = [await events.next() for _ in range(count)]
+    return {(each["type"], each["taskId"], each["task"] and each["task"]["status"]) for each in found}
+
+
+# --- one task ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_task_is_shown_as_it_is_and_after_every_change(desk: Desk, feed: Feed) -> None:
+    key = await desk.create(desk.ann)
+    async with stream(desk.database, feed, desk.ann, TASK, id=task_id(key)) as events:
+        shown: dict[str, Any] = {"status": "ASSIGNED", "activeHold": None, "children": {"nodes": []}}
+        assert await events.next() == shown
+        await desk.place(key, 30)
+        assert await events.next() == {**shown, "status": "ON_HOLD", "activeHold": {"durationDays": 30}}
+        await desk.place(key, 45)
+        assert await events.next() == {**shown, "status": "ON_HOLD", "activeHold": {"durationDays": 45}}
+        await desk.end(key)
+        assert await events.next() == shown
+        child = await desk.create(desk.ann, below=key)
+        below = {"nodes": [{"status": "ASSIGNED"}]}
+        assert await events.next() == {**shown, "status": "ON_HOLD", "children": below}
+        await desk.cancel(child)
+        assert await events.next() == {**shown, "children": {"nodes": [{"status": "CANCELLED"}]}}
+
+
+async def test_a_hold_is_watched_to_its_end(desk: Desk, feed: Feed) -> None:
+    hold = await desk.place(await desk.create(desk.ann), 30)
+    async with stream(desk.database, feed, desk.ann, TASK, id=id_of("TimedHoldTask", hold)) as events:
+        assert await events.next() == {"status": "ASSIGNED", "endReason": None}
+        desk.later(days=30)
+        await desk.sweep()
+        assert await events.next() == {"status": "COMPLETED", "endReason": "EXPIRED"}
+
+
+async def test_what_may_not_be_seen_cannot_be_watched(desk: Desk, feed: Feed) -> None:
+    key = await desk.create(desk.ann)
+    for viewer, id_ in ((desk.stranger, task_id(key)), (desk.boss, task_id(uuid4())), (desk.boss, "nonsense")):
+        async with stream(desk.database, feed, viewer, TASK, id=id_) as events:
+            assert (await events.refusal())["extensions"]["code"] == NOT_SEEN
+    async with stream(desk.database, feed, None, TASK, id=task_id(key)) as events:
+        assert (await events.refusal())["extensions"]["code"] == "UNAUTHENTICATED"
+
+
+async def test_a_right_that_is_lost_ends_the_stream(desk: Desk, feed: Feed) -> None:
+    key = await desk.create(desk.team)
+    async with stream(desk.database, feed, desk.ann, TASK, id=task_id(key)) as events:
+        await events.next()
+        await desk.rows_of("DELETE FROM team_members WHERE user_id = :id", id=desk.ann.user_id)
+        assert (await events.refusal())["extensions"]["code"] == NOT_SEEN
+
+
+# --- queues -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_persons_queue_tells_what_enters_changes_and_leaves(desk: Desk, feed: Feed) -> None:
+    async with queue(desk, feed, desk.ann) as events:
+        key = await desk.create(desk.ann)
+        assert await seen(events, 1) == {("ENTERED", task_id(key), "ASSIGNED")}
+        await desk.place(key)
+        assert await seen(events, 1) == {("CHANGED", task_id(key), "ON_HOLD")}
+        await desk.end(key)
+        assert await seen(events, 1) == {("CHANGED", task_id(key), "ASSIGNED")}
+        await desk.create(desk.ben)
+        await desk.reassign(key, desk.ben)
+        # Now cancelled and in the tab COMPLETED; that of Ben is none of Ann's business.
+        assert await seen(events, 1) == {("CHANGED", task_id(key), "CANCELLED")}
+        desk.later(days=8)
+        assert await seen(events, 1) == {("LEFT", task_id(key), "CANCELLED")}
+
+
+async def test_a_teams_queue_tells_each_of_its_members(desk: Desk, feed: Feed) -> None:
+    async with (
+        queue(desk, feed, desk.ann, team=desk.team) as members,
+        queue(desk, feed, desk.editor, team=desk.team) as editors,
+    ):
+        key = await desk.create(desk.team)
+        for events in (members, editors):
+            assert await seen(events, 1) == {("ENTERED", task_id(key), "ASSIGNED")}
+        await desk.assign(key, desk.ben)
+        for events in (members, editors):
+            assert await seen(events, 1) == {("CHANGED", task_id(key), "ON_HOLD")}
+
+
+async def test_a_queue_is_looked_at_once_for_all_who_watch_it(desk: Desk, feed: Feed) -> None:
+    context = Context(database=desk.database, feed=feed, request_id="test", viewer=desk.ann)
+    looked_at = queue_of(context, desk.team)
+    async with queue(desk, feed, desk.ann, team=desk.team), queue(desk, feed, desk.ben, team=desk.team):
+        assert looked_at.taken == 2
+        before = desk.database.reader.statements
+        await looked_at.look()
+        assert desk.database.reader.statements - before == 1
+    assert looked_at.taken == 0
+
+
+async def test_a_hint_that_is_lost_costs_the_time_of_a_poll(desk: Desk, feed: Feed, database_url: str) -> None:
+    silent = await Database.open(DatabaseSettings(url=database_url))
+    try:
+        quiet = Desk(**{**vars(desk), "database": silent})
+        key = await desk.create(desk.ann)
+        task = stream(desk.database, feed, desk.ann, TASK, id=task_id(key))
+        async with (
+            task as one,
+            queue(desk, feed, desk.ann) as events,
+            queue(desk, feed, desk.ann, team=desk.team) as team,
+        ):
+            await one.next()
+            await quiet.place(key)
+            other = await quiet.create(desk.team)
+            # Two seconds, and what a busy machine takes.
+            async with asyncio.timeout(3.0):
+                assert (await one.next())["status"] == "ON_HOLD"
+                assert await seen(events, 1) == {("CHANGED", task_id(key), "ON_HOLD")}
+                assert await seen(team, 1) == {("ENTERED", task_id(other), "ASSIGNED")}
+    finally:
+        await silent.close()
+
+
+async def test_a_plans_task_enters_by_the_clock(desk: Desk, feed: Feed) -> None:
+    world = await a_world(desk.database, learners=1)
+    plan_id = await world.published()
+    (row,) = await world.live_tasks(plan_id)
+    learner = Viewer(row.assignee_user_id, "Lea", frozenset({Role.MEMBER}))
+    async with queue(desk, feed, learner) as events:
+        desk.later(days=1, minutes=1)
+        assert await seen(events, 1) == {("ENTERED", task_id(row.id), "ASSIGNED")}
+
+
+@pytest.mark.parametrize("team", ["other", "unknown", "a person", "nonsense"])
+async def test_a_team_that_is_not_seen_cannot_be_watched(desk: Desk, feed: Feed, team: str) -> None:
+    ids = {
+        "other": id_of("Team", desk.other_team),
+        "unknown": id_of("Team", uuid4()),
+        "a person": id_of("User", desk.ann.user_id),
+        "nonsense": "x",
+    }
+    async with stream(desk.database, feed, desk.ann, QUEUE, team=ids[team]) as events:
+        assert (await events.refusal())["extensions"]["code"] == NOT_SEEN
+
+
+async def test_who_has_left_a_team_is_told_nothing_more_of_its_queue(
+    desk: Desk, feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with queue(desk, feed, desk.ann, team=desk.team) as events, queue(desk, feed, desk.ben, team=desk.team) as on:
+        await desk.rows_of("DELETE FROM team_members WHERE user_id = :id", id=desk.ann.user_id)
+        key = await desk.create(desk.team)
+        assert await seen(on, 1) == {("ENTERED", task_id(key), "ASSIGNED")}
+        assert (await events.refusal())["extensions"]["code"] == NOT_SEEN
+    # Where nothing happens, the stream ends all the same.
+    monkeypatch.setattr("resolvers.tasks.subscriptions.queues.RECHECK_SECONDS", 0.1)
+    async with queue(desk, feed, desk.ben, team=desk.team) as events:
+        await desk.rows_of("DELETE FROM team_members WHERE user_id = :id", id=desk.ben.user_id)
+        assert (await events.refusal())["extensions"]["code"] == NOT_SEEN
+
+
+# --- two looks --------------------------------------------------------------------------------------------------------
+
+
+def test_two_looks_differ_by_what_happened_in_between() -> None:
+    a, b, c, d = sorted(uuid4() for _ in range(4))
+    assert differences({a: 1, b: 1, c: 1}, {a: 1, b: 2, d: 1}) == {b: CHANGED, c: LEFT, d: ENTERED}
+    assert differences({}, {a: 1}) == {a: ENTERED}
+
+
+def test_a_queue_that_is_too_long_to_be_seen_whole_loses_nothing_at_its_end() -> None:
+    keys = [UUID(int=number) for number in range(1, MOST_WATCHED + 2)]
+    full, newer = dict.fromkeys(keys[:-1], 1), dict.fromkeys(keys[1:], 1)
+    assert differences(full, newer) == {keys[-1]: ENTERED}
+    assert differences(newer, full) == {keys[-1]: LEFT}
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "both"),
+    [
+        (None, ENTERED, ENTERED),
+        (ENTERED, CHANGED, ENTERED),
+        (ENTERED, LEFT, None),
+        (CHANGED, CHANGED, CHANGED),
+        (CHANGED, LEFT, LEFT),
+        (LEFT, ENTERED, CHANGED),
+    ],
+)
+async def test_two_changes_of_a_task_are_told_as_one(
+    first: QueueChangeType | None, then: QueueChangeType, both: QueueChangeType | None
+) -> None:
+    assert joined(first, then) is both
+    seat, key = Seat(), uuid4()
+    for change in (first, then):
+        if change is not None:
+            seat.give({key: change})
+    assert await seat.take(1) == ({} if both is None else {key: both})
+    assert await seat.take(0.01) == {}
