@@ -7,6 +7,7 @@ transaction or alone: alone it is a transaction of its own and costs one round t
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import orjson
 from sqlalchemy import JSON, BindParameter, Interval, bindparam, text
@@ -59,6 +60,13 @@ class Write:
         """The values for `inside`. JSON as text: so SQLAlchemy has set its connections up."""
         compiled = self.inside
         return [
-            orjson.dumps(value).decode() if name in self._json and value is not None else value
+            orjson.dumps(value, default=_key).decode() if name in self._json and value is not None else value
             for name, value in zip(compiled.names, compiled.arguments(values), strict=True)
         ]
+
+
+def _key(value: object) -> str:
+    # The driver's keys are of a class of its own, which orjson does not know.
+    if isinstance(value, UUID):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")

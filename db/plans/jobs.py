@@ -23,6 +23,20 @@ class PublishPlan(Work):
 
 
 @dataclass(frozen=True)
+class EnrollLearner(Work):
+    """Make the tasks that one learner has not got of the published plans of a course.
+
+    `moves`: they came from another class of the course, so what they have not touched goes by the new class now.
+    """
+
+    kind: ClassVar[str] = "plan.enroll"
+
+    course_id: UUID
+    user_id: UUID
+    moves: bool = False
+
+
+@dataclass(frozen=True)
 class SweepPlan(Work):
     """Delete the tasks of generations that are over, in batches, after this one was published or was given up."""
 

@@ -129,6 +129,19 @@ class PlanExtension(Base):
     closes_at: Mapped[datetime]
 
 
+class RosterChange(Base):
+    """Somebody who joined or left a class of the plan's course while the plan was being published.
+
+    The publication looks at them once more when it goes live: its batches may have been written before they came, or
+    after we looked whom they had.
+    """
+
+    __tablename__ = "plan_roster_changes"
+
+    plan_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("plans.id", ondelete="CASCADE"), primary_key=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(_USER), primary_key=True)
+
+
 # What belongs to a plan in the tables of tasks. The lower domain does not know this one, so its keys are named here.
 for _owned in (Task, StepTemplate):
     table_of(_owned).append_constraint(ForeignKeyConstraint(["plan_id"], [Plan.id]))

@@ -1,10 +1,10 @@
-"""The work of plans: publishing them, and sweeping up what older publications left."""
+"""The work of plans: publishing them, giving them to who joins later, and sweeping up what older publications left."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from db.plans import commands as plans
-from db.plans.jobs import PublishPlan, SweepPlan
+from db.plans.jobs import EnrollLearner, PublishPlan, SweepPlan
 from jobs.attempt import Attempt, Cancelled, handles
 
 
@@ -33,7 +33,17 @@ async def _publish(attempt: Attempt, work: PublishPlan) -> Mapping[str, Any] | N
         await attempt.progress(done=learners * number // len(publication.batches))
     await attempt.progress(step="Going live")
     async with attempt.completing() as end:
-        end.result = await plans.go_live(end.tx, work=work, publication=publication, made=made, now=end.tx.now)
+        end.result = await plans.go_live(
+            end.tx, work=work, publication=publication, made=made, now=end.tx.now, actor_id=attempt.actor_id
+        )
+    return None
+
+
+@handles(EnrollLearner)
+async def enroll_learner(attempt: Attempt, work: EnrollLearner) -> Mapping[str, Any] | None:
+    """Make what a learner who joined a class has not got of its course's plans."""
+    async with attempt.completing() as end:
+        end.result = await plans.enroll_learner(end.tx, work=work, now=end.tx.now)
     return None
 
 

@@ -8,10 +8,11 @@ from uuid import UUID
 from sqlalchemy import text
 
 from db.accounts.rules import Role, Viewer
+from db.courses import commands as courses
 from db.plans import commands as plans
 from db.plans.commands import Extended, PlanChanges, Saved, TaskingWanted, Withdrawn
 from db.plans.rules import PlanType
-from db.session import Database
+from db.session import Database, Tx
 from tests.support.drain import drain
 
 DAY = timedelta(days=1)
@@ -179,6 +180,41 @@ class World:
         await drain(self.database)
         return saved.plan_id
 
+    async def newcomers(self, count: int, name: str = "Newcomer") -> list[UUID]:
+        """People who are in no class yet."""
+        found = await self.rows(
+            "INSERT INTO users (name, roles) SELECT :name || ' ' || n, '{MEMBER}' FROM generate_series(1, :count) n"
+            " RETURNING id",
+            name=name,
+            count=count,
+        )
+        return [row.id for row in found]
+
+    async def enroll(self, *user_ids: UUID, class_id: UUID | None = None) -> None:
+        """Enroll people in the class, or in another one."""
+        async with self.database.transaction() as tx:
+            await courses.enroll(
+                tx, actor=self.teacher, class_id=class_id or self.class_id, user_ids=user_ids, emails=[], now=tx.now
+            )
+
+    async def drop(self, user_id: UUID) -> None:
+        """End a learner's enrollment."""
+        async with self.database.transaction() as tx:
+            await courses.drop_enrollment(
+                tx, actor=self.teacher, enrollment_id=await _enrollment(tx, user_id), now=tx.now
+            )
+
+    async def move(self, user_id: UUID, to_class_id: UUID) -> None:
+        """Move a learner to another class."""
+        async with self.database.transaction() as tx:
+            await courses.move_enrollment(
+                tx,
+                actor=self.teacher,
+                enrollment_id=await _enrollment(tx, user_id),
+                to_class_id=to_class_id,
+                now=tx.now,
+            )
+
     async def rows(self, sql: str, **values: Any) -> list[Any]:
         """What is stored."""
         async with self.database.transaction() as tx:
@@ -201,6 +237,12 @@ class World:
         """A job's row."""
         (row,) = await self.rows("SELECT * FROM jobs WHERE id = :id", id=job_id)
         return row
+
+
+async def _enrollment(tx: Tx, user_id: UUID) -> UUID:
+    own = text("SELECT id FROM enrollments WHERE user_id = :user_id AND status = 'ACTIVE'")
+    enrollment_id: UUID = (await tx.execute(own, {"user_id": user_id})).scalar_one()
+    return enrollment_id
 
 
 async def a_world(database: Database, *, learners: int = 3) -> World:

@@ -33,6 +33,15 @@ STATEMENTS = (
         CONSTRAINT fk_plan_extensions_actor_id FOREIGN KEY(actor_id) REFERENCES users (id)
     )
     """,
+    """
+    CREATE TABLE plan_roster_changes (
+        plan_id UUID NOT NULL,
+        user_id UUID NOT NULL,
+        CONSTRAINT pk_plan_roster_changes PRIMARY KEY (plan_id, user_id),
+        CONSTRAINT fk_plan_roster_changes_plan_id FOREIGN KEY(plan_id) REFERENCES plans (id) ON DELETE CASCADE,
+        CONSTRAINT fk_plan_roster_changes_user_id FOREIGN KEY(user_id) REFERENCES users (id)
+    )
+    """,
     "CREATE INDEX ix_plan_extensions_plan_id_id ON plan_extensions (plan_id, id)",
 )
 
@@ -43,4 +52,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("DROP TABLE plan_extensions")
+    op.execute("DROP TABLE plan_extensions, plan_roster_changes")

@@ -11,6 +11,7 @@ from db.plans.commands.publishing import (
     sweep,
 )
 from db.plans.commands.requesting import Saved
+from db.plans.commands.roster import ask_to_enroll, drop_learners, enroll_learner
 from db.plans.commands.saving import PlanChanges, TaskingWanted, create_plan, publish_plan, update_plan
 from db.plans.commands.settling import follow_retry, lock_plan, settle_publication
 from db.plans.commands.withdrawing import Withdrawn, delete_plan, restore_plan, withdraw_plan
@@ -24,9 +25,12 @@ __all__ = [
     "Superseded",
     "TaskingWanted",
     "Withdrawn",
+    "ask_to_enroll",
     "begin",
     "create_plan",
     "delete_plan",
+    "drop_learners",
+    "enroll_learner",
     "extend_plan",
     "follow_retry",
     "go_live",

@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from db.errors import Code, refuse
 from db.ledger.commands import enqueue
 from db.plans.commands import statements as sql
+from db.plans.commands.roster import cancel_untouched
 from db.plans.jobs import PublishPlan, SweepPlan
 from db.plans.rules import (
     Content,
@@ -143,7 +144,9 @@ async def make_batch(
     return await tx.affect(sql.MAKE_TASKS[publication.picks > 0, publication.may_be_begun], values)
 
 
-async def go_live(tx: Tx, *, work: PublishPlan, publication: Publication, made: int, now: datetime) -> dict[str, int]:
+async def go_live(
+    tx: Tx, *, work: PublishPlan, publication: Publication, made: int, now: datetime, actor_id: UUID | None = None
+) -> dict[str, int]:
     """Let learners see the generation, all of it at once, and stamp the plan. The job's result.
 
     `made` is how many tasks this attempt has made. Those that were touched keep their ids: they take the place of
@@ -156,10 +159,13 @@ async def go_live(tx: Tx, *, work: PublishPlan, publication: Publication, made: 
         **publication.values,
         "now": now,
         "live": plan.live_generation,
+        "type_name": publication.type.value.lower(),
         "title": publication.title,
+        "actor_id": actor_id,
         "picked": list(publication.picked),
         "picks": publication.picks,
     }
+    learners = publication.learners + await _follow_roster(tx, work, publication, values)
     kept = 0
     if not work.keeps_tasks and plan.live_generation:
         kept = await _carry(tx, values)
@@ -171,7 +177,7 @@ async def go_live(tx: Tx, *, work: PublishPlan, publication: Publication, made: 
         await enqueue(tx, work=SweepPlan(plan_id=work.plan_id, generation=work.generation), actor_id=None)
     tx.hint(plan_topic(work.plan_id))
     created = made if work.keeps_tasks else total.tasks - kept
-    return {"learners": publication.learners, "tasks_created": created, "tasks_kept": total.tasks - created}
+    return {"learners": learners, "tasks_created": created, "tasks_kept": total.tasks - created}
 
 
 async def sweep(tx: Tx, *, plan_id: UUID) -> int:
@@ -232,6 +238,23 @@ async def _nothing_to_do(tx: Tx, values: dict[str, Any], learners: int) -> Excep
     named = [{"id": str(row.id), "name": row.name} for row in rows]
     message = f"{learners} learners would have nothing to do: the course no longer has what this plan is made of."
     return refuse(Code.EMPTY_TASKS, message, learners=named, count=learners)
+
+
+async def _follow_roster(tx: Tx, work: PublishPlan, publication: Publication, values: dict[str, Any]) -> int:
+    """Make or take away the tasks of those who joined or left while the batches were made: how many more learners.
+
+    Their jobs (`plan.enroll`, `class.members_dropped`) have noted them, each sharing the plan's key. Those that come
+    after us see the plan as we leave it.
+    """
+    changed = list(await tx.scalars(sql.TAKE_ROSTER_CHANGES, values))
+    if not changed:
+        return 0
+    if work.keeps_tasks:
+        await cancel_untouched(tx, user_ids=changed, now=values["now"])
+        return 0
+    among = {**values, "learners": changed}
+    joined = await tx.affect(sql.MAKE_FOR_JOINED[publication.picks > 0], among)
+    return joined - await tx.affect(sql.DELETE_OF_LEFT, among)
 
 
 async def _carry(tx: Tx, values: dict[str, Any]) -> int:

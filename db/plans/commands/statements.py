@@ -14,7 +14,7 @@ _REACHED = """
     UNION ALL
     SELECT e.user_id, p.opens_at, p.due_at, p.closes_at, 1
     FROM tasking_plans p
-    JOIN classes k ON k.id = p.class_id AND NOT k.is_archived
+    JOIN classes k ON k.id = p.class_id AND k.course_id = :course_id AND NOT k.is_archived
     JOIN enrollments e ON e.class_id = k.id AND e.status = 'ACTIVE'
     WHERE p.plan_id = :plan_id {within}
     UNION ALL
@@ -29,6 +29,7 @@ _WITHIN = _REACHED.format(
     within="AND (CAST(:after AS uuid) IS NULL OR e.user_id > :after)"
     " AND (CAST(:until AS uuid) IS NULL OR e.user_id <= :until)"
 )
+_AMONG = _REACHED.format(within="AND e.user_id = ANY(:learners)")
 _LEARNERS = f"""
     SELECT DISTINCT reached.user_id FROM ({_EVERYBODY}) reached JOIN users u ON u.id = reached.user_id AND u.is_active
 """
@@ -37,6 +38,12 @@ _DATED = f"""
     SELECT DISTINCT ON (reached.user_id) reached.*
     FROM ({_WITHIN}) reached JOIN users u ON u.id = reached.user_id AND u.is_active
         AND (CAST(:after AS uuid) IS NULL OR u.id > :after) AND (CAST(:until AS uuid) IS NULL OR u.id <= :until)
+    ORDER BY reached.user_id, reached.rank, reached.due_at DESC
+"""
+
+_DATED_AMONG = f"""
+    SELECT DISTINCT ON (reached.user_id) reached.*
+    FROM ({_AMONG}) reached JOIN users u ON u.id = reached.user_id AND u.is_active
     ORDER BY reached.user_id, reached.rank, reached.due_at DESC
 """
 
@@ -127,7 +134,6 @@ _MAKE = """
 IF_ABSENT = """
     ON CONFLICT (plan_id, generation, assignee_user_id) WHERE plan_id IS NOT NULL AND status <> 'CANCELLED' DO NOTHING
 """
-_PLAIN = _MAKE.format(dated=_DATED, picked="NULL", lateral="")
 # A hash of learner and position decides, so that the same learner gets the same exercises whenever this is run again.
 _CHOSEN = """
     SELECT array_agg(position ORDER BY position) AS positions FROM (
@@ -135,18 +141,32 @@ _CHOSEN = """
         ORDER BY hashtextextended({learner}::text || ':' || pool.position, 0) LIMIT :picks
     ) best
 """
-_PICKED = _MAKE.format(
-    dated=_DATED,
-    picked="chosen.positions",
-    lateral=f"CROSS JOIN LATERAL ({_CHOSEN.format(learner='dated.user_id')}) chosen",
-)
+
+
+def _making(dated: str, *, is_picked: bool) -> str:
+    lateral = f"CROSS JOIN LATERAL ({_CHOSEN.format(learner='dated.user_id')}) chosen" if is_picked else ""
+    return _MAKE.format(dated=dated, picked="chosen.positions" if is_picked else "NULL", lateral=lateral)
+
+
 # By whether each learner's exercises are picked, and whether tasks of the generation may be there already.
 MAKE_TASKS = {
-    (False, False): text(_PLAIN),
-    (False, True): text(_PLAIN + IF_ABSENT),
-    (True, False): text(_PICKED),
-    (True, True): text(_PICKED + IF_ABSENT),
+    (is_picked, may_be_begun): text(_making(_DATED, is_picked=is_picked) + (IF_ABSENT if may_be_begun else ""))
+    for is_picked in (False, True)
+    for may_be_begun in (False, True)
 }
+# Of learners who joined or left a class while the generation was being made.
+MAKE_FOR_JOINED = {
+    is_picked: text(_making(_DATED_AMONG, is_picked=is_picked) + IF_ABSENT) for is_picked in (False, True)
+}
+DELETE_OF_LEFT = text(
+    f"""
+    DELETE FROM tasks t WHERE t.plan_id = :plan_id AND t.generation = :generation AND NOT t.is_touched
+        AND t.status <> 'CANCELLED' AND t.assignee_user_id = ANY(:learners)
+        AND t.assignee_user_id NOT IN (SELECT dated.user_id FROM ({_DATED_AMONG}) dated)
+    """
+)
+TAKE_ROSTER_CHANGES = text("DELETE FROM plan_roster_changes WHERE plan_id = :plan_id RETURNING user_id")
+
 # What learners have opened never closes earlier and is never taken from them: dates only move to later.
 REFRESH_TASKS = text(
     f"""

@@ -1,0 +1,136 @@
+"""The statements of joining and leaving: of one learner and all plans, or of many learners at once."""
+
+from sqlalchemy import text
+
+from db.plans.commands.statements import IF_ABSENT
+
+# Whom a tasking plan reaches, said of one learner and one plan.
+_REACHES = """
+    SELECT g.opens_at, g.due_at, g.closes_at FROM tasking_plans g
+    JOIN enrollments e ON e.user_id = {learner} AND e.status = 'ACTIVE'
+    JOIN classes k ON k.id = e.class_id AND k.course_id = p.course_id AND NOT k.is_archived
+    WHERE g.plan_id = p.id AND (g.user_id = e.user_id OR g.class_id = k.id OR g.course_id = k.course_id)
+"""
+# The task is no longer the plan's to replace: somebody has looked at it and said that it is over.
+CANCEL_UNTOUCHED = text(
+    f"""
+    WITH ended AS (
+        UPDATE tasks t SET status = 'CANCELLED', closed_at = :now, is_touched = true, version = t.version + 1
+        FROM plans p
+        WHERE t.assignee_user_id = ANY(:learners) AND t.status = 'ASSIGNED' AND t.type_name <> 'timed_hold'
+            AND NOT t.is_touched AND p.id = t.plan_id AND p.live_generation = t.generation
+            AND NOT EXISTS ({_REACHES.format(learner="t.assignee_user_id")})
+        RETURNING t.id, t.assignee_user_id
+    ), told AS (
+        INSERT INTO task_transitions (task_id, at, actor_id, from_status, to_status, reason)
+        SELECT id, :now, NULL, 'ASSIGNED', 'CANCELLED', 'The plan no longer reaches this learner.' FROM ended
+    )
+    SELECT id, assignee_user_id FROM ended
+    """
+)
+# The plans of which they may have something: seen already, or being made.
+LOCK_PLANS_OF_LEARNERS = text(
+    """
+    SELECT p.id FROM plans p
+    WHERE p.state = 'PUBLISHING' OR p.id IN (
+        SELECT t.plan_id FROM tasks t WHERE t.assignee_user_id = ANY(:learners)
+            AND t.status IN ('ASSIGNED', 'IN_PROGRESS') AND t.type_name <> 'timed_hold'
+    )
+    ORDER BY p.id FOR KEY SHARE
+    """
+)
+NOTE_CHANGE = text(
+    """
+    INSERT INTO plan_roster_changes (plan_id, user_id)
+    SELECT p.id, changed.user_id FROM plans p CROSS JOIN unnest(CAST(:learners AS uuid[])) AS changed (user_id)
+    WHERE p.state = 'PUBLISHING' AND (CAST(:course_id AS uuid) IS NULL OR p.course_id = :course_id)
+    ORDER BY p.id, changed.user_id ON CONFLICT DO NOTHING
+    """
+)
+
+# Where the class is taught, and whether that course has anything that learners have, or are about to get.
+READ_CLASS = text(
+    """
+    SELECT k.course_id, k.name, EXISTS (
+        SELECT FROM plans p WHERE p.course_id = k.course_id AND (p.live_generation > 0 OR p.state = 'PUBLISHING')
+    ) AS has_plans
+    FROM classes k WHERE k.id = :class_id
+    """
+)
+
+_NEAREST = f"""
+    {_REACHES.format(learner="CAST(:user_id AS uuid)")}
+    ORDER BY CASE WHEN g.user_id IS NOT NULL THEN 0 WHEN g.class_id IS NOT NULL THEN 1 ELSE 2 END, g.due_at DESC LIMIT 1
+"""
+_SHOWN = "p.course_id = :course_id AND p.live_generation > 0 AND p.state IN ('PUBLISHED', 'PUBLISHING')"
+LOCK_PLANS_OF_COURSE = text(
+    f"""
+    SELECT p.id FROM plans p
+    WHERE p.course_id = :course_id AND p.state IN ('PUBLISHED', 'PUBLISHING') AND (
+        p.state = 'PUBLISHING' OR EXISTS ({_REACHES.format(learner=":user_id")}) OR EXISTS (
+            SELECT FROM tasks t WHERE t.plan_id = p.id AND t.generation = p.live_generation
+                AND t.assignee_user_id = :user_id AND t.status <> 'CANCELLED'
+        )
+    )
+    ORDER BY p.id FOR KEY SHARE
+    """
+)
+# Who leaves the class waits for us, so that whoever cleans up after them finds what we have made.
+LOCK_ENROLLMENTS = text(
+    """
+    SELECT FROM enrollments e JOIN classes k ON k.id = e.class_id
+    WHERE k.course_id = :course_id AND e.user_id = :user_id AND e.status = 'ACTIVE'
+    ORDER BY e.id FOR SHARE OF e
+    """
+)
+# As a publication would have made it, in the generation that is live. Who is picked what is the same as there.
+FILL = text(
+    f"""
+    INSERT INTO tasks (
+        type_name, title, assignee_user_id, assigned_by_id, created_at, assigned_at,
+        plan_id, generation, opens_at, due_at, closes_at, selection
+    )
+    SELECT lower(p.type), p.title, u.id, p.created_by_id, CAST(:now AS timestamptz), CAST(:now AS timestamptz),
+        p.id, p.live_generation, dated.opens_at, dated.due_at, dated.closes_at, chosen.positions
+    FROM plans p
+    JOIN users u ON u.id = :user_id AND u.is_active
+    CROSS JOIN LATERAL ({_NEAREST}) dated
+    CROSS JOIN LATERAL (
+        SELECT array_agg(position ORDER BY position) AS positions FROM (
+            SELECT s.position FROM task_step_templates s
+            WHERE s.plan_id = p.id AND s.generation = p.live_generation AND s.is_dynamic
+            ORDER BY hashtextextended(u.id::text || ':' || s.position, 0)
+            LIMIT coalesce(CAST(p.settings ->> 'exercises_count_dynamic' AS integer), 0)
+        ) best
+    ) chosen
+    WHERE {_SHOWN} AND NOT EXISTS (
+        SELECT FROM tasks gone WHERE gone.plan_id = p.id AND gone.generation = p.live_generation
+            AND gone.status = 'CANCELLED' AND gone.cancelled_by_id IS NOT NULL AND gone.assignee_user_id = u.id
+    )
+    ORDER BY p.id
+    {IF_ABSENT}
+    """
+)
+# From that moment on the plan is open, and its teacher sees it locked.
+OPEN_EARLIER = text(
+    f"""
+    UPDATE plans p SET live_opens_at = own.opens_at FROM tasks own
+    WHERE {_SHOWN} AND own.plan_id = p.id AND own.generation = p.live_generation
+        AND own.assignee_user_id = :user_id AND own.status <> 'CANCELLED' AND own.opens_at < p.live_opens_at
+    """
+)
+MOVE_ALONG = text(
+    f"""
+    UPDATE tasks t SET
+        opens_at = moved.opens_at, due_at = moved.due_at, closes_at = moved.closes_at, version = t.version + 1
+    FROM (
+        SELECT own.id, dated.* FROM plans p
+        JOIN tasks own ON own.plan_id = p.id AND own.generation = p.live_generation
+            AND own.assignee_user_id = :user_id AND own.status <> 'CANCELLED'
+        CROSS JOIN LATERAL ({_NEAREST}) dated
+        WHERE {_SHOWN}
+    ) moved
+    WHERE t.id = moved.id AND NOT t.is_touched
+        AND (t.opens_at, t.due_at, t.closes_at) IS DISTINCT FROM (moved.opens_at, moved.due_at, moved.closes_at)
+    """
+)
