@@ -1,7 +1,7 @@
 """The demo data: a school in the middle of its year, so that every query of the README has something to show.
 
 Loading it twice changes nothing but the tokens. What has happened in the school's past is written as it would have
-been: by the same commands, with the database's clock set back.
+been: by the same commands, as of then.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from db.session import Database
 from server.demo.people import tokens_of
 from server.demo.plans import make_plans
 from server.demo.school import make_school
+from server.demo.tasks import make_tasks
 
 
 async def load_demo(database: Database, *, known: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -19,4 +20,5 @@ async def load_demo(database: Database, *, known: Mapping[str, str] | None = Non
     """
     school = await make_school(database)
     await make_plans(database, school)
+    await make_tasks(database, school.people)
     return await tokens_of(database, school.people, known or {})

@@ -51,7 +51,7 @@ async def test_the_demo_is_a_school_with_plans_in_every_state(database: Database
     assert {state for (state,) in await rows(database, "SELECT state FROM plans")} == {*map(str, PlanState)}
     assert {type_ for (type_,) in await rows(database, "SELECT type FROM plans")} == {*map(str, PlanType)}
     states = await rows(database, "SELECT DISTINCT status FROM tasks ORDER BY 1")
-    assert states == [("ASSIGNED",), ("COMPLETED",), ("IN_PROGRESS",)]
+    assert states == [("ASSIGNED",), ("CANCELLED",), ("COMPLETED",), ("IN_PROGRESS",), ("ON_HOLD",)]
 
     # The queries that `up` and the README show have something to show.
     teacher = Api(database, await viewer_of(database, tokens, "teacher"))
@@ -72,6 +72,45 @@ async def test_the_demo_is_a_school_with_plans_in_every_state(database: Database
         "SELECT jsonb_array_length(settings -> 'page_ids') FROM plans WHERE title = 'Read: Work and energy'",
     )
     assert ready == [(10,)]
+
+
+DESK = """
+{
+  teams { nodes { id name taskCounts { unassigned assigned onHold completed overdue } } }
+  viewer { tasks(filter: {search: "projector"}) { nodes { status holds { durationDays endReason } } } }
+}
+"""
+
+
+async def test_its_help_desk_has_something_in_each_tab_and_holds_with_a_history(database: Database) -> None:
+    tokens = await load_demo(database)
+    member = Api(database, await viewer_of(database, tokens, "team_member"))
+    shown = await member.data(DESK)
+    (team,) = shown["teams"]["nodes"]
+    counts = {"unassigned": 2, "assigned": 1, "onHold": 1, "completed": 2, "overdue": 1}
+    assert (team["name"], team["taskCounts"]) == ("Help desk", counts)
+    (projector,) = shown["viewer"]["tasks"]["nodes"]
+    assert projector["status"] == "ASSIGNED"
+    assert [(hold["durationDays"], hold["endReason"]) for hold in projector["holds"]] == [
+        (30, "ENDED_EARLY"),
+        (5, "SUPERSEDED"),
+        (10, "EXPIRED"),
+    ]
+    held = """
+        query ($team: ID!) {
+          teamTasks(teamId: $team, tab: ON_HOLD) {
+            nodes { type { name hold { minDays maxDays } } activeHold { durationDays daysElapsed } }
+          }
+        }
+    """
+    (waiting,) = (await member.data(held, team=team["id"]))["teamTasks"]["nodes"]
+    assert waiting == {
+        "type": {"name": "response_window", "hold": {"minDays": 45, "maxDays": 364}},
+        "activeHold": {"durationDays": 90, "daysElapsed": 20},
+    }
+    admin = Api(database, await viewer_of(database, tokens, "admin"))
+    health = "{ taskHealth { overdueTimers onHoldWithoutOpenChild openChildOfTaskNotOnHold failingTimers } }"
+    assert set((await admin.data(health))["taskHealth"].values()) == {0}
 
 
 async def test_loading_it_again_changes_nothing_and_keeps_good_tokens(database: Database) -> None:
