@@ -123,8 +123,8 @@ class Course(Row, Node):
             list[Annotated["PlanState", strawberry.lazy("resolvers.plans.types")]] | None,
             described("Only plans in one of these states; absent: all but WITHDRAWN."),
         ] = None,
-        due_from: Annotated[datetime | None, described("Only plans first due at this instant or later.")] = None,
-        due_to: Annotated[datetime | None, described("Only plans first due at this instant or before.")] = None,
+        due_from: Annotated[datetime | None, described("Only plans that are due then or later, for anybody.")] = None,
+        due_to: Annotated[datetime | None, described("Only plans that are due then or before, for anybody.")] = None,
         order_by: Annotated[PlanOrder, described("Their order.")] = PlanOrder.DUE_ASC,
     ) -> Connection[Annotated["TaskPlan", strawberry.lazy("resolvers.plans.types")]]:
         """Its plans, as far as the viewer may see them: a learner sees those of their tasks."""

@@ -291,7 +291,8 @@ async def publish_plan(tx: Tx, viewer: Viewer, input: PublishPlanInput) -> Publi
 async def extend_plan(tx: Tx, viewer: Viewer, input: ExtendPlanInput) -> ExtendPlanPayload:
     """Give more time: move the due and closing dates of the course, a class or one learner to later, and only to later.
 
-    The one change of dates that is possible once learners have opened their tasks; it is recorded. DATE_NOT_LATER for an earlier date, DATES_OUT_OF_ORDER, OUTSIDE_COURSE_DATES; CONFLICT for a draft, whose
+    The one change of dates that is possible once learners have opened their tasks; the plan's `extensions` keep a
+    record. DATE_NOT_LATER for an earlier date, DATES_OUT_OF_ORDER, OUTSIDE_COURSE_DATES; CONFLICT for a draft, whose
     dates `updatePlan` changes; PLAN_WITHDRAWN, COURSE_ENDED.
     """
     decoded = decode_any(input.target_id) or (None, None)

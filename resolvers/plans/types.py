@@ -103,6 +103,61 @@ class TaskingPlan(Row):
     closes_at: datetime = attr("Until when it may be worked on.")
 
 
+@strawberry.type(description="More time that somebody gave to a course, a class or one learner, with `extendPlan`.")
+class PlanExtension(Row):
+    """A record of later dates."""
+
+    id: strawberry.ID = node_id("Opaque and unique over all types.")
+    target: TaskingTarget = attr("Whom it was given to.")
+    target_name: str = attr("The target's name, for people.")
+    by: User = attr("Who gave it.")
+    at: datetime = attr("When.")
+    due_before: datetime = attr("When it was due until then.")
+    due_at: datetime = attr("When it was due from then on.")
+    closes_before: datetime = attr("Until when it could be worked on until then.")
+    closes_at: datetime = attr("Until when it could be worked on from then on.")
+
+
+LEARNERS = "How many active learners the plan reaches now, whether or not they have a task yet."
+ASSIGNED = "How many of the learners' tasks there are; cancelled ones are left out. The sum of the next four."
+NOT_STARTED = "Tasks that nobody has begun."
+IN_PROGRESS = "Tasks that somebody works on."
+ON_HOLD = "Tasks that wait for something."
+COMPLETED = "Tasks that are done."
+OVERDUE = "Tasks that are not done and past their due date."
+
+
+@strawberry.type(description="How far the learners of one class are with a plan.")
+class ClassPlanStats:
+    """Counts of one class."""
+
+    class_: CourseClass = attr("The class.", name="class")
+    learners: int = attr(LEARNERS)
+    assigned: int = attr(ASSIGNED)
+    not_started: int = attr(NOT_STARTED)
+    in_progress: int = attr(IN_PROGRESS)
+    on_hold: int = attr(ON_HOLD)
+    completed: int = attr(COMPLETED)
+    overdue: int = attr(OVERDUE)
+
+
+@strawberry.type(
+    description="How far a plan's learners are. Who is in two classes counts in both and once in all; who has left "
+    "counts in all, with the task that they had begun, and in no class."
+)
+class PlanStats:
+    """Counts of a plan."""
+
+    learners: int = attr(LEARNERS)
+    assigned: int = attr(ASSIGNED)
+    not_started: int = attr(NOT_STARTED)
+    in_progress: int = attr(IN_PROGRESS)
+    on_hold: int = attr(ON_HOLD)
+    completed: int = attr(COMPLETED)
+    overdue: int = attr(OVERDUE)
+    by_class: list[ClassPlanStats] = attr("The same for each class that it targets or has targeted learners, by name.")
+
+
 @strawberry.type(
     description="What a teacher gives out. A learner sees of it what is about their own task: "
     "the tasking plans that reach them and their own task, no jobs."
@@ -134,6 +189,7 @@ class TaskPlan(Row, Node):
     is_open: bool = attr("Whether any learner's task is past its `opensAt`: from then on most of it is locked.")
     locked_fields: list[str] = attr("The fields of `UpdatePlanInput` that can no longer change.")
     available_actions: list[PlanAction] = attr("What the viewer may do with it now.")
+    stats: PlanStats | None = attr("How far its learners are. Null for learners.")
 
     @computed(needs=("settings",))
     def settings(self: Any) -> JSON:
@@ -143,6 +199,11 @@ class TaskPlan(Row, Node):
     @listed_with("sees_everybody")
     def publications(self: Any, info: Info, first: First = None, after: After = None) -> Connection[Job] | None:
         """Its publications, newest first. Null for learners."""
+        return related(self, info) if self.sees_everybody else None
+
+    @listed_with("sees_everybody")
+    def extensions(self: Any, info: Info, first: First = None, after: After = None) -> Connection[PlanExtension] | None:
+        """The time that was given with `extendPlan`, newest first. Null for learners."""
         return related(self, info) if self.sees_everybody else None
 
     @listed

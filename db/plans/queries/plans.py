@@ -1,6 +1,6 @@
 """Reads of plans: what a plan shows to those who teach it, and what of it to those who learn."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -28,10 +28,11 @@ from db.clock import sql_now
 from db.courses.models import Course, CourseClass, CourseTeacher, Enrollment
 from db.courses.queries import COURSE, COURSE_CLASS
 from db.ledger.queries import JOB, JOBS_OF_SUBJECT, SUBJECTS, SubjectAccess
-from db.plans.models import Plan, TaskingPlan
+from db.plans.models import Plan, PlanExtension, TaskingPlan
+from db.plans.queries.stats import plan_stats
 from db.plans.rules import PlanFacts, PlanState, available_actions, is_open, locked_fields
-from db.reading import Derived, Either, Entity, Filter, Listing, Many, One, Order, Reading, Want, bind
-from db.reading.entity import NOW, Expression
+from db.reading import Batch, Derived, Either, Entity, Filter, Listing, Many, One, Order, Reading, Want, bind
+from db.reading.entity import NOW, Expression, Relation
 from db.tasks.models import Task
 from db.tasks.queries import WORK_TASK, teaches
 
@@ -138,17 +139,28 @@ def _target_name(tasking: FromClause) -> ColumnElement[Any]:
     return func.coalesce(course, class_, user)
 
 
+# Who sees a tasking plan sees whom it reaches.
+_TARGET: Mapping[str, Relation] = {
+    "target_course": One(lambda: COURSE, on=lambda tasking, course: course.c.id == tasking.c.course_id),
+    "target_class": One(lambda: COURSE_CLASS, on=lambda tasking, class_: class_.c.id == tasking.c.class_id),
+    "target_user": One(lambda: USER, on=lambda tasking, user: user.c.id == tasking.c.user_id),
+    "target": Either(("target_course", "target_class", "target_user")),
+}
 TASKING_PLAN = Entity(
     "TaskingPlan",
     _TASKINGS,
     columns={"target_name": _target_name},
-    relations={
-        "target_course": One(lambda: COURSE, on=lambda tasking, course: course.c.id == tasking.c.course_id),
-        "target_class": One(lambda: COURSE_CLASS, on=lambda tasking, class_: class_.c.id == tasking.c.class_id),
-        "target_user": One(lambda: USER, on=lambda tasking, user: user.c.id == tasking.c.user_id),
-        "target": Either(("target_course", "target_class", "target_user")),
-    },
+    relations={**_TARGET},
     visible=_tasking_visible,
+)
+EXTENSION = Entity(
+    "PlanExtension",
+    table_of(PlanExtension),
+    columns={"target_name": _target_name},
+    relations={
+        **_TARGET,
+        "by": One(lambda: USER, on=lambda extension, user: user.c.id == extension.c.actor_id),
+    },
 )
 
 
@@ -199,6 +211,12 @@ PLAN.relations.update(
         "publish_job": One(lambda: JOB, on=lambda plan, job: job.c.id == plan.c.publish_job_id, is_guarded=True),
         "publications": JOBS_OF_SUBJECT,
         "tasks": TASKS_OF_PLAN,
+        "extensions": Many(
+            lambda: EXTENSION,
+            key=lambda extension: extension.c.plan_id,
+            listing=Listing(orders={"AT_DESC": Order((lambda extension: extension.c.id,), (UUID,), (True,))}),
+        ),
+        "stats": Batch(plan_stats),
         "is_open": Derived((NOW, "live_opens_at"), _is_open),
         "locked_fields": Derived((NOW, *_FACTS), _locked),
         "available_actions": Derived(("may_write", NOW, *_FACTS), _actions),
@@ -226,6 +244,10 @@ SUBJECTS["TaskPlan"] = SubjectAccess(
 # --- a course's plans -------------------------------------------------------------------------------------------------
 
 
+def _last_due_at(plan: FromClause) -> ColumnElement[Any]:
+    return select(func.max(_TASKINGS.c.due_at)).where(_TASKINGS.c.plan_id == plan.c.id).scalar_subquery()
+
+
 def _due_at(plan: FromClause) -> ColumnElement[Any]:
     first = select(func.min(_TASKINGS.c.due_at)).where(_TASKINGS.c.plan_id == plan.c.id).scalar_subquery()
     return func.coalesce(first, literal_column("'infinity'::timestamptz", DateTime(timezone=True)))
@@ -250,7 +272,8 @@ PLANS_OF_COURSE = Many(
                 lambda plan: plan.c.state == any_(bind("states", Text, many=True)),
                 absent=lambda plan: plan.c.state != PlanState.WITHDRAWN.value,
             ),
-            "due_from": Filter(lambda plan: _due_at(plan) >= bind("due_from", DateTime(timezone=True))),
+            # Between the two: what is due for some before and for others after it is in the range, too.
+            "due_from": Filter(lambda plan: _last_due_at(plan) >= bind("due_from", DateTime(timezone=True))),
             "due_to": Filter(lambda plan: _due_at(plan) <= bind("due_to", DateTime(timezone=True))),
         },
         default="DUE_ASC",
