@@ -77,6 +77,7 @@ class Job(Base):
             unique=True,
             postgresql_where=text(f"unique_key IS NOT NULL AND {_among(LIVE)}"),
         ),
+        # Holds every live job, so it also answers what lists ask of those.
         Index("uq_jobs_live_retry", "retry_of", unique=True, postgresql_where=text(_among(LIVE))),
         Index("ix_jobs_retry_of", "retry_of", "id", postgresql_where=text("retry_of IS NOT NULL")),
         Index(
@@ -84,8 +85,9 @@ class Job(Base):
             "concurrency_key",
             postgresql_where=text("concurrency_key IS NOT NULL AND state IN ('dispatched', 'running')"),
         ),
-        Index("ix_jobs_subject_id", "subject_id", "id"),
-        Index("ix_jobs_actor_id", "actor_id", "id"),
+        # What a job does not have takes no place: each change of its state would write it anew.
+        Index("ix_jobs_subject_id", "subject_id", "id", postgresql_where=text("subject_id IS NOT NULL")),
+        Index("ix_jobs_actor_id", "actor_id", "id", postgresql_where=text("actor_id IS NOT NULL")),
         Index("ix_jobs_finished", "finished_at", "id", postgresql_where=text("finished_at IS NOT NULL")),
         # Operators' lists, newest first. None of these is touched before a job ends, and most never.
         Index("ix_jobs_ended_kind", "kind", "queue", "id", postgresql_where=text("finished_at IS NOT NULL")),
