@@ -18,7 +18,7 @@ help:
 	@echo 'make test    everything that CI runs'
 	@echo 'make check   format, lint, types, imports'
 	@echo 'make schema  write schema.graphql anew'
-	@echo 'make bench   measure           make soak   repeat the races'
+	@echo 'make bench   measure           make soak   random faults, at length'
 	@echo 'make lock    pin the dependencies anew'
 
 up: $(INSTALLED)
@@ -58,9 +58,14 @@ bench: $(INSTALLED)
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench ledger --peers
 
-# The tests of races and faults, over and over: make soak ROUNDS=100
-ROUNDS ?= 20
+# Random faults against a fleet of workers, then the state machine at length, then the races and faults over and over:
+# make soak FAULTS=1000 SEED=7 EXAMPLES=500 ROUNDS=20
+FAULTS ?= 1000
+EXAMPLES ?= 200
+ROUNDS ?= 3
 soak: $(INSTALLED)
+	$(BIN)/python -m tests.soak --faults $(FAULTS) $(if $(SEED),--seed $(SEED))
+	LEDGER_MACHINE_EXAMPLES=$(EXAMPLES) $(PYTEST) -q --timeout 3600 tests/races/test_ledger_machine.py
 	for round in $$(seq $(ROUNDS)); do $(PYTEST) -q tests/races tests/faults || exit 1; done
 
 lock: $(INSTALLED)

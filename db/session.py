@@ -30,7 +30,16 @@ from db.settings import DatabaseSettings
 # serialization_failure, deadlock_detected: the transaction did nothing wrong and may be run again from its start.
 RETRYABLE = frozenset({"40001", "40P01"})
 # What is raised where a statement fails or the database does not answer, by SQLAlchemy and by the driver itself.
-STORE_ERRORS = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+# InternalClientError: the server has said that it ends the connection, and has not closed it yet.
+STORE_ERRORS = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+# The same for a read: it is not the statement that is at fault.
+_AWAY = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InternalClientError,
+    OSError,
+)
 # Statements that are executed alone come from a few loops of a worker, each of which waits for its own.
 MOST_SINGLES = 5
 
@@ -145,7 +154,9 @@ class Reader:
                 return await connection.fetch(sql, *arguments, timeout=timeout_seconds)
         except asyncpg.QueryCanceledError as error:
             raise TimedOut("Reading took longer than the database allows.") from error
-        except (asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, ConnectionError) as error:
+        except TimeoutError:
+            raise
+        except _AWAY as error:
             raise Outage("The database does not answer now.") from error
 
 

@@ -34,6 +34,8 @@ Work = Callable[[], Awaitable[int]]
 AFTER_FAILURE_SECONDS = 1.0
 # A hint that comes so soon after the last turn waits for company.
 GATHER_SECONDS = 0.002
+# Where others were at the same jobs, the next turn comes at once, then after twice this, doubling.
+CONTENDED_SECONDS = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,10 @@ class Dispatcher:
     def wake(self) -> None:
         """Have the next round begin at once."""
         self._woken.set()
+
+    def wake_in(self, seconds: float) -> None:
+        """Have the next round begin after so many seconds at the latest."""
+        asyncio.get_running_loop().call_later(seconds, self.wake)
 
     async def run(self) -> None:
         """Work until cancelled. What hints ask for never waits for a round, which may have hundreds of rows to do."""
@@ -155,10 +161,20 @@ class Dispatching:
     The rest stays in the table, where priority, pausing and cancelling cost nothing.
     """
 
-    def __init__(self, *, database: Database, carrier: Carrier, settings: WorkerSettings) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        carrier: Carrier,
+        settings: WorkerSettings,
+        ask_again: Callable[[float], None] = lambda _: None,
+    ) -> None:
         self._database = database
         self._carrier = carrier
         self._settings = settings
+        # Has us called again after so many seconds.
+        self._ask_again = ask_again
+        self._contended_turns = 0
         self._lease = timedelta(seconds=settings.lease_seconds)
         self._is_held_back = False
         self._has_limited = False
@@ -190,13 +206,21 @@ class Dispatching:
             found = await ledger.dispatch(single, **asdict(bounds))
         self._is_held_back, self._has_limited = found.is_held_back, found.has_limited
         count = await self._carry(found.tickets)
-        if found.is_contended and count < bounds.limit:
-            return count + await self._dispatch()
+        is_contended = found.is_contended
         if found.has_limited:
             async with self._database.transaction() as tx:
                 found = await ledger.dispatch_limited(tx, **asdict(bounds))
             count += await self._carry(found.tickets)
+            is_contended = is_contended or found.is_contended
+        self._look_again_if(is_contended)
         return count
+
+    def _look_again_if(self, is_contended: bool) -> None:
+        # Another dispatcher is done in a moment. Somebody who holds a lock and does nothing is not: ask less and less.
+        self._contended_turns = self._contended_turns + 1 if is_contended else 0
+        if is_contended:
+            wait = CONTENDED_SECONDS * (2.0 ** min(self._contended_turns, 20) - 2.0)
+            self._ask_again(min(wait, self._settings.poll_seconds))
 
     async def _carry(self, tickets: Sequence[ledger.Ticket]) -> int:
         left = await self._carrier.carry(tickets) if tickets else []

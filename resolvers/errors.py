@@ -26,11 +26,19 @@ for _value in _ERROR_CODE.__strawberry_definition__.values:
     _value.description = CODES[_value.name]
 
 INTERNAL_MESSAGE = "Something went wrong on the server. Quote the request id when you report it."
-OUTAGES = (Outage, OperationalError, InterfaceError, asyncpg.InterfaceError, PoolTimeoutError, ConnectionError)
+OUTAGES = (
+    Outage,
+    OperationalError,
+    InterfaceError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    PoolTimeoutError,
+    OSError,
+)
 # query_canceled (the statement's time is over) and lock_not_available.
 GAVE_UP = frozenset({"57014", "55P03"})
-# Connections that broke, and a server that stops or starts.
-LOST = frozenset({"08", "57"})
+# Connections that broke, a server that stops or starts, and one that has no connection left.
+LOST = frozenset({"08", "57", "53"})
 
 
 @strawberry.type(description="One reason why a mutation was refused. Nothing was written.")

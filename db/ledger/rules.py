@@ -14,6 +14,8 @@ from db.errors import Code, Refused, refuse
 from db.machine import Machine
 
 QUARANTINED_AFTER_CRASHES = 3
+# From then on no two such jobs share a worker: the one that kills it is to go, and not those that ran beside it.
+SUSPECT_AFTER_CRASHES = QUARANTINED_AFTER_CRASHES - 1
 FIRST_WAIT_SECONDS = 2.0
 LONGEST_WAIT_SECONDS = 600.0
 # Progress that is not the end stays below 100: a bar that is full says "done".

@@ -166,7 +166,12 @@ class Runner:
     async def _claim_group(self, tickets: Sequence[ledger.Ticket]) -> Sequence[Supervision | None]:
         async with self._database.single() as single:
             claimed = await ledger.claim(
-                single, tickets=tickets, worker_id=self.card.id, worker_name=self.card.name, kinds=self.card.kinds
+                single,
+                tickets=tickets,
+                worker_id=self.card.id,
+                worker_name=self.card.name,
+                kinds=self.card.kinds,
+                takes_suspect=not any(each.attempt.claimed.is_suspect for each in self.running.values()),
             )
         metrics.claimed(len(tickets), claimed)
         by_job = {job.job_id: job for job in claimed}

@@ -68,7 +68,12 @@ class WorkerProcess:
             run=self.runner.run,
             free_slots=self._free_slots,
         )
-        self._dispatching = Dispatching(database=database, carrier=self._bus, settings=settings)
+        self._dispatching = Dispatching(
+            database=database,
+            carrier=self._bus,
+            settings=settings,
+            ask_again=self._dispatch_again,
+        )
         self._dispatcher = Dispatcher(
             database=database, feed=feed, duties=self._duties(), hinted=self._dispatching, settings=settings
         )
@@ -132,6 +137,9 @@ class WorkerProcess:
         )
         timers = Duty(timer_source(), Timers(database=self._database, settings=self._settings))
         return [*(Duty(source, work[source.name]) for source in sources), timers]
+
+    def _dispatch_again(self, seconds: float) -> None:
+        self._dispatcher.wake_in(seconds)
 
     def _free_slots(self) -> int:
         # Whoever has not been seen for long is about to be taken for dead: what it claimed now would be taken away.

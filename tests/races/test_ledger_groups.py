@@ -1,7 +1,7 @@
 """Groups: one job of a group that is locked, taken away or cannot be written never keeps the others from theirs."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import UUID, uuid4
@@ -15,6 +15,8 @@ from db.ledger.jobs import Work
 from db.ledger.rules import EventType, JobError, LogLevel, decide_crash, decide_refusal
 from db.session import Database
 from jobs.attempt import COMPLETED, Attempt, Cancelled, Declared
+from jobs.dispatcher import Dispatching
+from jobs.settings import WorkerSettings
 from jobs.worker.tasks import end_tasks
 from tests.support.drain import drain, runner_for
 from tests.support.kinds import KINDS, Empty, Talks
@@ -191,6 +193,58 @@ async def test_what_was_handed_out_before_a_limit_was_set_waits_for_it(database:
     assert [await claimed(database, ticket) for ticket in tickets] == [None] * 4
     async with database.transaction() as tx:
         assert len((await ledger.dispatch_limited(tx, lease=EVER, limit=10)).tickets) == 1
+
+
+class Hands:
+    """A carrier that takes every ticket."""
+
+    def __init__(self) -> None:
+        self.tickets: list[Ticket] = []
+
+    def room(self) -> int | None:
+        return 100
+
+    async def carry(self, tickets: Sequence[Ticket]) -> Sequence[Ticket]:
+        self.tickets += tickets
+        return ()
+
+
+def dispatching(database: Database) -> tuple[Dispatching, Hands, list[float]]:
+    """A dispatcher's turn, what it has handed out, and when it wants to be called again."""
+    hands, again = Hands(), list[float]()
+    settings = WorkerSettings(poll_seconds=0.5)
+    return Dispatching(database=database, carrier=hands, settings=settings, ask_again=again.append), hands, again
+
+
+async def test_a_waiting_job_that_somebody_has_locked_is_asked_for_less_and_less_often(database: Database) -> None:
+    turn, hands, again = dispatching(database)
+    ids = [await ask(database) for _ in range(3)]
+    async with database.transaction() as tx:
+        await ledger.beat(tx, card=WORKER, is_draining=False, now=tx.now)
+    async with idle_in_transaction(database, ids[0]):
+        for _ in range(12):
+            await turn()
+        assert [ticket.job_id for ticket in hands.tickets] == ids[1:]
+        assert again[0] == 0
+        assert again == sorted(again)
+        assert again[-1] == 0.5
+    await turn()
+    assert [ticket.job_id for ticket in hands.tickets] == [*ids[1:], ids[0]]
+    assert len(again) == 12
+
+
+async def test_what_changes_while_another_dispatcher_looks_after_a_queue_is_looked_at_again(database: Database) -> None:
+    turn, hands, again = dispatching(database)
+    await ask(database)
+    async with database.transaction() as tx:
+        await ledger.beat(tx, card=WORKER, is_draining=False, now=tx.now)
+        await ledger.limit_queue(tx, name="default", max_running=1, max_running_per_key=None)
+    async with database.transaction() as other:
+        assert len((await ledger.dispatch_limited(other, lease=EVER, limit=0)).tickets) == 0
+        await turn()
+        assert (hands.tickets, again) == ([], [0.0])
+    await turn()
+    assert len(hands.tickets) == 1
 
 
 async def test_a_sweep_that_comes_late_leaves_the_new_worker_its_job(database: Database) -> None:

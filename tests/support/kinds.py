@@ -1,6 +1,8 @@
 """Kinds of work for the tests of the ledger. Their effects are rows of a table that `make_effects` makes."""
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -224,6 +226,47 @@ class Keyed(Steps):
         return self.key
 
 
+@dataclass(frozen=True)
+class Poison(Work):
+    """Kills its process."""
+
+    kind: ClassVar[str] = "test.poison"
+
+
+async def poison(attempt: Attempt, work: Poison) -> Mapping[str, Any] | None:
+    await asyncio.sleep(0.3)
+    os.kill(os.getpid(), signal.SIGKILL)
+    return None
+
+
+@dataclass(frozen=True)
+class Crowd(Keyed):
+    """Writes down how many of it run at this moment, in all and of its key: see `make_crowd`."""
+
+    kind: ClassVar[str] = "test.crowd"
+
+
+async def make_crowd(database: Database) -> None:
+    """The tables that the handler below writes to."""
+    async with database.transaction() as tx:
+        await tx.execute(text("CREATE TABLE inside (job_id uuid, key text)"))
+        await tx.execute(text("CREATE TABLE crowds (job_id uuid, of_all integer, of_key integer)"))
+
+
+async def crowd(attempt: Attempt, work: Crowd) -> Mapping[str, Any] | None:
+    me = {"id": attempt.job_id, "key": work.key}
+    async with attempt.transaction() as tx:
+        await tx.execute(text("INSERT INTO inside VALUES (:id, :key)"), me)
+    await asyncio.sleep(0.02)
+    async with attempt.transaction() as tx:
+        await tx.execute(
+            text("INSERT INTO crowds SELECT :id, count(*), count(*) FILTER (WHERE key = :key) FROM inside"), me
+        )
+    async with attempt.completing() as end:
+        await end.tx.execute(text("DELETE FROM inside WHERE job_id = :id"), {"id": attempt.job_id})
+    return None
+
+
 KINDS: Mapping[str, Declared] = {
     Empty.kind: Declared(Empty, empty),
     Steps.kind: Declared(Steps, steps),
@@ -238,4 +281,6 @@ KINDS: Mapping[str, Declared] = {
     Talks.kind: Declared(Talks, talks),
     Unique.kind: Declared(Unique, empty),
     Keyed.kind: Declared(Keyed, steps),
+    Poison.kind: Declared(Poison, poison),
+    Crowd.kind: Declared(Crowd, crowd),
 }

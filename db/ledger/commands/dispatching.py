@@ -1,7 +1,7 @@
 """How waiting jobs become tickets: no more than the fleet can soon use, by priority and age, within every limit."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import BigInteger, Integer, Interval, Text, Uuid, bindparam, text
@@ -30,7 +30,7 @@ class Dispatched:
     tickets: Sequence[Ticket]
     # There was room for no more: whoever finishes some work asks again.
     is_held_back: bool
-    # Others dispatched some of the same jobs at this moment: there may be more at once.
+    # Others dispatched some of the same jobs at this moment, or hold them: there may be more soon.
     is_contended: bool
     # Queues with limits have jobs that wait: see `dispatch_limited`.
     has_limited: bool
@@ -91,11 +91,17 @@ $mark""".replace("$room", _ROOM).replace("$mark", _MARK),
 
 # Whoever counts what a queue has under way holds its row, so that two dispatchers never fill the same gap.
 _LIMITED = text("""
-SELECT name FROM queues
-WHERE paused_at IS NULL AND (max_running IS NOT NULL OR max_running_per_key IS NOT NULL)
-    AND EXISTS (SELECT FROM jobs WHERE state = 'queued' AND queue = queues.name)
-ORDER BY name
-FOR NO KEY UPDATE SKIP LOCKED
+WITH limited AS (
+    SELECT name FROM queues
+    WHERE paused_at IS NULL AND (max_running IS NOT NULL OR max_running_per_key IS NOT NULL)
+        AND EXISTS (SELECT FROM jobs WHERE state = 'queued' AND queue = queues.name)
+),
+held AS (
+    SELECT queues.name FROM queues JOIN limited ON limited.name = queues.name
+    ORDER BY queues.name
+    FOR NO KEY UPDATE OF queues SKIP LOCKED
+)
+SELECT limited.name, held.name IS NOT NULL AS is_held FROM limited LEFT JOIN held ON held.name = limited.name
 """)
 
 # A key's jobs are looked for key by key, so that a busy key with many waiting jobs never keeps the others from theirs.
@@ -200,14 +206,18 @@ async def dispatch(writer: Writer, *, lease: timedelta, limit: int, tickets_per_
 async def dispatch_limited(tx: Tx, *, lease: timedelta, limit: int, tickets_per_slot: int | None = None) -> Dispatched:
     """The same for the queues that have limits: of a queue, and of each concurrency key, only so many are under way.
 
-    A queue that another dispatcher looks after at this moment is left to it.
+    A queue that another dispatcher looks after at this moment is left to it; then `is_contended` says that what has
+    changed since it looked may have gone unnoticed.
     """
-    names = (await tx.execute(_LIMITED)).scalars().all()
+    limited = (await tx.execute(_LIMITED)).all()
+    names = [queue.name for queue in limited if queue.is_held]
+    is_contended = len(names) < len(limited)
     if not names:
-        return Dispatched((), is_held_back=False, is_contended=False, has_limited=False)
+        return Dispatched((), is_held_back=False, is_contended=is_contended, has_limited=is_contended)
     # A statement of its own, so that it sees what those have committed whom the lock has kept us waiting for.
     values = {"names": names, "lease": lease, "limit": limit, "tickets_per_slot": tickets_per_slot}
-    return _dispatched(await tx.fetch(_DISPATCH_LIMITED, values))
+    found = _dispatched(await tx.fetch(_DISPATCH_LIMITED, values))
+    return replace(found, is_contended=found.is_contended or is_contended)
 
 
 async def recall(tx: Tx, *, now: datetime, unclaimed: timedelta, limit: int) -> int:

@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from db.compiled import Write
 from db.ledger.commands.telling import as_json, ended_job, telling
-from db.ledger.rules import TERMINAL, EndedJob, EventType, LogLevel, Verdict, job_topic
+from db.ledger.rules import SUSPECT_AFTER_CRASHES, TERMINAL, EndedJob, EventType, LogLevel, Verdict, job_topic
 from db.session import Row, Single, Tx, Writer
 
 
@@ -48,6 +48,11 @@ class Claimed:
     subject_type: str | None
     subject_id: UUID | None
     waited_seconds: float
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether its next crash is its last: it, or a job that ran beside it, has killed its workers."""
+        return self.crash_count >= SUSPECT_AFTER_CRASHES
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +92,18 @@ class Ending:
 _CLAIM = telling(
     """
 held AS (
-    SELECT jobs.id, kind = ANY (:kinds)
-        AND NOT EXISTS (SELECT FROM queues WHERE name = jobs.queue AND paused_at IS NOT NULL) AS is_to_run
+    SELECT jobs.id, crash_count >= CAST(:suspect_after AS integer) AS is_suspect, kind = ANY (:kinds)
+        AND NOT EXISTS (SELECT FROM queues WHERE name = jobs.queue AND paused_at IS NOT NULL) AS is_for_us
     FROM jobs
     JOIN unnest(:ids, :fences) AS ticket (id, fence) ON jobs.id = ticket.id AND jobs.fence = ticket.fence
     WHERE state IN ('queued', 'dispatched') AND cancel_requested_at IS NULL
     ORDER BY jobs.id
     FOR NO KEY UPDATE OF jobs SKIP LOCKED
+),
+picked AS (
+    SELECT id, is_for_us AND (NOT is_suspect OR CAST(:takes_suspect AS boolean)
+        AND rank() OVER (PARTITION BY is_for_us, is_suspect ORDER BY id) = 1) AS is_to_run
+    FROM held
 ),
 moved AS (
     UPDATE jobs SET
@@ -101,8 +111,8 @@ moved AS (
         worker_id = CAST(:worker_id AS uuid), dispatched_at = NULL,
         started_at = coalesce(started_at, $now),
         timeout_at = $now + make_interval(secs => timeout_seconds)
-    FROM held
-    WHERE jobs.id = held.id AND held.is_to_run AND state IN ('queued', 'dispatched')
+    FROM picked
+    WHERE jobs.id = picked.id AND picked.is_to_run AND state IN ('queued', 'dispatched')
     RETURNING jobs.id, jobs.fence, kind, queue, args, args_version, state, failures, crash_count, max_attempts,
         timeout_seconds, actor_id, subject_type, subject_id, error, last_seq, progress, step, done, total, attempt,
         extract(epoch FROM $now - scheduled_at) AS waited_seconds,
@@ -110,8 +120,8 @@ moved AS (
 ),
 refused AS (
     UPDATE jobs SET state = 'queued', fence = fence + 1, dispatched_at = NULL
-    FROM held
-    WHERE jobs.id = held.id AND NOT held.is_to_run AND state = 'dispatched'
+    FROM picked
+    WHERE jobs.id = picked.id AND NOT picked.is_to_run AND state = 'dispatched'
 ),
 begun AS (
     INSERT INTO job_attempts (job_id, number, fence, worker_id, worker_name, started_at)
@@ -218,12 +228,20 @@ _END_MANY = telling(_END_TEMPLATE.replace("$skip_locked", "SKIP LOCKED"), as_jso
 
 
 async def claim(
-    writer: Writer, *, tickets: Sequence[Ticket], worker_id: UUID, worker_name: str, kinds: Sequence[str]
+    writer: Writer,
+    *,
+    tickets: Sequence[Ticket],
+    worker_id: UUID,
+    worker_name: str,
+    kinds: Sequence[str],
+    takes_suspect: bool = True,
 ) -> list[Claimed]:
     """Take the jobs of these tickets to run them. A ticket that is out of date gives nothing, silently.
 
     Jobs of other kinds than these are let go: they are queued again, for a worker that knows them. So are those of
     queues that were paused while the ticket was on its way. One that is locked is left: its ticket is made anew.
+    Of suspects (`Claimed.is_suspect`) at most one is taken, and none unless `takes_suspect`: two in one worker would
+    share their last crash.
     """
     rows = await writer.fetch(
         _CLAIM,
@@ -233,6 +251,8 @@ async def claim(
             "kinds": list(kinds),
             "worker_id": worker_id,
             "worker_name": worker_name,
+            "suspect_after": SUSPECT_AFTER_CRASHES,
+            "takes_suspect": takes_suspect,
         },
     )
     claimed = [

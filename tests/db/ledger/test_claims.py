@@ -1,7 +1,7 @@
 """A claim is a compare-and-set on the fence: one worker gets the job, and every other ticket is worth nothing."""
 
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -175,3 +175,30 @@ async def test_a_worker_is_told_what_became_of_its_jobs(database: Database) -> N
         cancelled={asked.job_id: "Not needed."},
         unknown={unnamed.job_id: unnamed.fence},
     )
+
+
+async def test_of_jobs_that_have_one_crash_left_a_worker_takes_one(database: Database) -> None:
+    """Two in one worker would both be put aside for what one of them does."""
+    fresh, *suspects = [await ask(database) for _ in range(4)]
+    await execute(database, "UPDATE jobs SET crash_count = 2, attempt = 2 WHERE id <> :id", id=fresh)
+    tickets = await dispatched(database)
+
+    async def take(*, takes_suspect: bool) -> list[UUID]:
+        async with database.transaction() as tx:
+            got = await ledger.claim(
+                tx,
+                tickets=[*tickets, *tickets],
+                worker_id=WORKER.id,
+                worker_name=WORKER.name,
+                kinds=WORKER.kinds,
+                takes_suspect=takes_suspect,
+            )
+        return [job.job_id for job in got]
+
+    assert await take(takes_suspect=True) == [fresh, suspects[0]]
+    for job_id in suspects[1:]:
+        row = await row_of(database, job_id)
+        assert (row["state"], row["fence"], row["attempt"]) == ("queued", 1, 2)
+    tickets = await dispatched(database)
+    assert await take(takes_suspect=False) == []
+    assert [(await row_of(database, job_id))["state"] for job_id in suspects] == ["running", "queued", "queued"]
