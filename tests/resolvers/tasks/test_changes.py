@@ -268,11 +268,13 @@ async def test_a_plans_task_is_held_like_any_other_and_its_plan_counts_that(desk
           plan(id: $id) {
             held: tasks(statuses: [ON_HOLD]) { totalCount }
             free: tasks(statuses: [ASSIGNED]) { totalCount }
+            stats { learners assigned notStarted onHold }
           }
         }
     """
     plan = (await teacher.data(counted, id=id_of("TaskPlan", plan_id)))["plan"]
-    assert plan == {"held": {"totalCount": 1}, "free": {"totalCount": 2}}
+    assert (plan["held"], plan["free"]) == ({"totalCount": 1}, {"totalCount": 2})
+    assert (plan["stats"]["learners"], plan["stats"]["onHold"]) == (3, 1)
     ended = await learner.does("endHold", {"taskId": task_id(first.id)}, "task { status isReady }")
     assert ended["task"] == {"status": "ASSIGNED", "isReady": True}
     assert (await learner.does("completeStep", {"stepId": step}, "task { status }"))["task"] == {
