@@ -177,7 +177,7 @@ async def move(tx: Tx, target: Target, before: TaskStatus, after: TaskStatus, by
     Raises Refused (CONFLICT) where somebody changed it without the lock of its tree.
     """
     if not TASK.allows(before, after):
-        raise refuse(Code.INVALID_TRANSITION, f"A task that is {before} cannot become {after}.")
+        raise refuse(Code.INVALID_TRANSITION, f"A task that is {before} cannot become {after}.", "taskId")
     values = {
         "task_id": target.id,
         "before": before.value,
@@ -187,7 +187,7 @@ async def move(tx: Tx, target: Target, before: TaskStatus, after: TaskStatus, by
         "reason": by.reason,
     }
     if await tx.affect(sql.MOVE, values) != 1:
-        raise refuse(Code.CONFLICT, "Somebody else has changed this task meanwhile. Load it again.")
+        raise refuse(Code.CONFLICT, "Somebody else has changed this task meanwhile. Load it again.", "taskId")
     tell(tx, target)
 
 
@@ -228,7 +228,7 @@ async def close_hold(tx: Tx, hold_id: UUID, end_reason: HoldEndReason, by: By) -
         "reason": by.reason,
     }
     if await tx.affect(sql.CLOSE_HOLD, values) != 1:
-        raise refuse(Code.CONFLICT, "Somebody else has ended this hold meanwhile. Load the task again.")
+        raise refuse(Code.CONFLICT, "Somebody else has ended this hold meanwhile. Load the task again.", "taskId")
     tx.hint(task_topic(hold_id))
 
 

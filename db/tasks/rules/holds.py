@@ -62,7 +62,7 @@ def decide_place(
     """
     require_open(facts)
     if policy is None:
-        raise refuse(Code.HOLD_NOT_ALLOWED, f"A task of the type “{label}” cannot be put on hold.")
+        raise refuse(Code.HOLD_NOT_ALLOWED, f"A task of the type “{label}” cannot be put on hold.", "taskId")
     problems = []
     if not policy.min_days <= duration_days <= policy.max_days:
         message = (
@@ -83,7 +83,7 @@ def require_hold(facts: TaskFacts) -> None:
     """Raises Refused where there is no hold to end: TASK_CLOSED, NO_ACTIVE_HOLD."""
     require_open(facts)
     if not facts.has_open_hold:
-        raise refuse(Code.NO_ACTIVE_HOLD, "This task has no hold that could be ended.")
+        raise refuse(Code.NO_ACTIVE_HOLD, "This task has no hold that could be ended.", "taskId")
 
 
 def note_of(text: str | None, *path: str) -> str | None:

@@ -57,14 +57,14 @@ def require_workable(facts: TaskFacts, *, now: datetime) -> None:
     """Raises Refused where the task may not be worked on: TASK_CLOSED, TASK_ON_HOLD or TASK_NOT_OPEN."""
     _require_window(facts, now=now)
     if facts.status is _S.ON_HOLD:
-        raise refuse(Code.TASK_ON_HOLD, ON_HOLD)
+        raise refuse(Code.TASK_ON_HOLD, ON_HOLD, "taskId")
 
 
 def decide_start(facts: TaskFacts, *, now: datetime) -> TaskStatus:
     """The status after starting. Raises Refused: INVALID_TRANSITION where it has been started."""
     require_workable(facts, now=now)
     if facts.status is _S.IN_PROGRESS:
-        raise refuse(Code.INVALID_TRANSITION, "This task has been started already.")
+        raise refuse(Code.INVALID_TRANSITION, "This task has been started already.", "taskId")
     return _S.IN_PROGRESS
 
 
@@ -77,11 +77,11 @@ def decide_complete(facts: TaskFacts, *, now: datetime) -> TaskStatus:
     if facts.open_children:
         raise open_children(facts)
     if facts.status is _S.ON_HOLD and not facts.has_open_hold:
-        raise refuse(Code.TASK_ON_HOLD, ON_HOLD)
+        raise refuse(Code.TASK_ON_HOLD, ON_HOLD, "taskId")
     missing = facts.step_count - facts.completed_steps
     if missing > 0:
         message = f"{missing} of {facts.step_count} steps are not completed."
-        raise refuse(Code.STEPS_INCOMPLETE, message, missing=missing, steps=facts.step_count)
+        raise refuse(Code.STEPS_INCOMPLETE, message, "taskId", missing=missing, steps=facts.step_count)
     return _S.COMPLETED
 
 
@@ -99,23 +99,24 @@ def decide_step(facts: TaskFacts, *, is_completed: bool, now: datetime) -> StepD
     return StepDecision(statuses, completes_step=True)
 
 
-def require_open(facts: TaskFacts, *path: str) -> None:
+def require_open(facts: TaskFacts, path: str = "taskId") -> None:
     """Raises Refused: TASK_CLOSED."""
     if not facts.is_open:
-        raise refuse(Code.TASK_CLOSED, f"This task is {facts.status.lower()}. A closed task stays closed.", *path)
+        raise refuse(Code.TASK_CLOSED, f"This task is {facts.status.lower()}. A closed task stays closed.", path)
 
 
 def open_children(facts: TaskFacts) -> Refused:
     """The refusal to close a task above open ones."""
     count = "1 task" if facts.open_children == 1 else f"{facts.open_children} tasks"
-    return refuse(Code.OPEN_CHILDREN, f"Close what is open below this task first: {count}.", open=facts.open_children)
+    message = f"Close what is open below this task first: {count}."
+    return refuse(Code.OPEN_CHILDREN, message, "taskId", open=facts.open_children)
 
 
 def _require_window(facts: TaskFacts, *, now: datetime) -> None:
     require_open(facts)
     closed = _closed_window(facts, now=now)
     if closed is not None:
-        raise refuse(Code.TASK_NOT_OPEN, closed)
+        raise refuse(Code.TASK_NOT_OPEN, closed, "taskId")
 
 
 def _closed_window(facts: TaskFacts, *, now: datetime) -> str | None:

@@ -141,7 +141,7 @@ async def test_a_type_is_made_and_changed_and_its_running_holds_stay(desk: Desk)
     hold_id = await desk.place(task_id, 5, instructions="They are away")
     assert not await upsert(desk, "callback", "Ring back", None)
     assert (await desk.hold(hold_id)).status == "ASSIGNED"
-    async with desk.refused(Code.HOLD_NOT_ALLOWED):
+    async with desk.refused(Code.HOLD_NOT_ALLOWED, "taskId"):
         await desk.place(task_id, 5, instructions="Again")
     desk.later(days=5)
     await desk.sweep()

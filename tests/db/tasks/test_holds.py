@@ -68,7 +68,7 @@ async def test_ending_a_hold_gives_the_task_back(desk: Desk) -> None:
         "SELECT * FROM task_transitions WHERE task_id = :id AND to_status = 'CANCELLED'", id=hold_id
     )
     assert (row.actor_id, row.reason) == (desk.ann.user_id, "They answered")
-    async with desk.refused(Code.NO_ACTIVE_HOLD):
+    async with desk.refused(Code.NO_ACTIVE_HOLD, "taskId"):
         await desk.end(task_id)
 
 
@@ -118,10 +118,10 @@ async def test_a_hold_out_of_its_types_range_is_refused_and_the_range_is_named(d
 
 async def test_holds_are_refused_where_the_type_allows_none_or_the_task_is_closed(desk: Desk) -> None:
     decision = await desk.create(desk.ann, type_name="decision")
-    async with desk.refused(Code.HOLD_NOT_ALLOWED):
+    async with desk.refused(Code.HOLD_NOT_ALLOWED, "taskId"):
         await desk.place(decision)
     await desk.complete(decision)
-    async with desk.refused(Code.TASK_CLOSED):
+    async with desk.refused(Code.TASK_CLOSED, "taskId"):
         await desk.place(decision)
 
 

@@ -120,22 +120,22 @@ async def test_closing_climbs_through_teams_and_stops_at_a_person(desk: Desk) ->
 async def test_what_the_status_does_not_allow_is_refused(desk: Desk) -> None:
     parent = await desk.create(desk.ann)
     await desk.start(parent)
-    async with desk.refused(Code.INVALID_TRANSITION):
+    async with desk.refused(Code.INVALID_TRANSITION, "taskId"):
         await desk.start(parent)
     child = await desk.create(desk.ben, below=parent)
-    async with desk.refused(Code.TASK_ON_HOLD):
+    async with desk.refused(Code.TASK_ON_HOLD, "taskId"):
         await desk.start(parent)
     for close in (desk.complete, desk.cancel):
-        async with desk.refused(Code.OPEN_CHILDREN):
+        async with desk.refused(Code.OPEN_CHILDREN, "taskId"):
             await close(parent)
     await desk.complete(child)
     await desk.complete(parent)
     for command in (desk.start, desk.complete, desk.cancel, desk.place, desk.end):
-        async with desk.refused(Code.TASK_CLOSED):
+        async with desk.refused(Code.TASK_CLOSED, "taskId"):
             await command(parent)
-    async with desk.refused(Code.TASK_CLOSED):
+    async with desk.refused(Code.TASK_CLOSED, "taskId"):
         await desk.reassign(parent, desk.ben)
-    async with desk.refused(Code.TASK_CLOSED):
+    async with desk.refused(Code.TASK_CLOSED, "taskId"):
         await desk.update(parent, {"title": "Other"})
     async with desk.refused(Code.TASK_CLOSED, "parentId"):
         await desk.create(desk.ben, below=parent)
@@ -315,7 +315,7 @@ async def test_a_new_task_has_a_known_type_a_title_and_dates_in_order(desk: Desk
     async with desk.refused(Code.DATES_OUT_OF_ORDER, "closesAt"):
         await desk.create(desk.ann, opens_at=now.at + day, closes_at=now.at)
     task_id = await desk.create(desk.ann, opens_at=now.at + day, due_at=now.at + day, closes_at=now.at + day)
-    async with desk.refused(Code.TASK_NOT_OPEN):
+    async with desk.refused(Code.TASK_NOT_OPEN, "taskId"):
         await desk.start(task_id)
 
 

@@ -64,7 +64,9 @@ async def test_a_closed_task_stays_as_it_is(desk: Desk, mutation: str) -> None:
     done, cancelled = await desk.create(desk.team), await desk.create(desk.team)
     await desk.complete(done)
     await desk.cancel(cancelled)
-    cases: list[Case] = [({"taskId": task_id(key), **rest}, [("TASK_CLOSED", "")]) for key in (done, cancelled)]
+    cases: list[Case] = [
+        ({"taskId": task_id(key), **rest}, [("TASK_CLOSED", "input.taskId")]) for key in (done, cancelled)
+    ]
     await all_refused(desk, mutation, *cases)
 
 
@@ -77,7 +79,7 @@ async def test_a_hold_lasts_as_long_as_the_type_of_the_task_allows(desk: Desk) -
         "placeHold",
         *[({"taskId": task_id(general), "durationDays": days}, out) for days in (0, -1, 121, 2**31 - 1, -(2**31))],
         *[({"taskId": task_id(window), "durationDays": days}, out) for days in (44, 365)],
-        ({"taskId": task_id(decision), "durationDays": 30}, [("HOLD_NOT_ALLOWED", "")]),
+        ({"taskId": task_id(decision), "durationDays": 30}, [("HOLD_NOT_ALLOWED", "input.taskId")]),
     )
     body = await Api(desk.database, desk.ann).data(
         "mutation ($input: PlaceHoldInput!) { placeHold(input: $input)"
@@ -110,7 +112,7 @@ async def test_a_type_that_wants_a_reason_gets_one(desk: Desk) -> None:
 async def test_there_must_be_a_hold_to_end(desk: Desk) -> None:
     free, waiting = await desk.create(desk.ann), await desk.create(desk.ann)
     await desk.create(desk.ben, below=waiting)
-    none = [("NO_ACTIVE_HOLD", "")]
+    none = [("NO_ACTIVE_HOLD", "input.taskId")]
     await all_refused(desk, "endHold", *[({"taskId": task_id(key)}, none) for key in (free, waiting)])
 
 
@@ -119,15 +121,15 @@ async def test_what_a_status_does_not_allow(desk: Desk) -> None:
     await desk.start(started)
     await desk.place(held)
     await desk.create(desk.ben, below=waiting)
-    on_hold = [("TASK_ON_HOLD", "")]
+    on_hold = [("TASK_ON_HOLD", "input.taskId")]
     await all_refused(
         desk,
         "startTask",
-        ({"taskId": task_id(started)}, [("INVALID_TRANSITION", "")]),
+        ({"taskId": task_id(started)}, [("INVALID_TRANSITION", "input.taskId")]),
         ({"taskId": task_id(held)}, on_hold),
         ({"taskId": task_id(waiting)}, on_hold),
     )
-    open_children = [("OPEN_CHILDREN", "")]
+    open_children = [("OPEN_CHILDREN", "input.taskId")]
     for mutation in ("completeTask", "cancelTask"):
         await all_refused(desk, mutation, ({"taskId": task_id(waiting)}, open_children))
 

@@ -262,7 +262,7 @@ async def test_a_plans_task_is_held_like_any_other_and_its_plan_counts_that(desk
     assert (held["task"]["status"], held["task"]["isReady"]) == ("ON_HOLD", False)
     assert held["task"]["availableActions"] == ["END_HOLD", "UPDATE", "CANCEL"]
     step = held["task"]["steps"][0]["id"]
-    assert await learner.refused("completeStep", {"stepId": step}) == [("TASK_ON_HOLD", "")]
+    assert await learner.refused("completeStep", {"stepId": step}) == [("TASK_ON_HOLD", "input.taskId")]
     counted = """
         query ($id: ID!) {
           plan(id: $id) {
@@ -305,7 +305,7 @@ async def test_a_type_is_made_and_changed(desk: Desk) -> None:
     changed = await api.does("upsertTaskType", {"name": "visit", "label": "Home visit"}, facts)
     assert (changed["created"], changed["taskType"]) == (False, {"name": "visit", "label": "Home visit", "hold": None})
     # The hold that is open stays, and can still be ended; no other can be placed.
-    assert await api.refused("placeHold", {"taskId": key, "durationDays": 5}) == [("HOLD_NOT_ALLOWED", "")]
+    assert await api.refused("placeHold", {"taskId": key, "durationDays": 5}) == [("HOLD_NOT_ALLOWED", "input.taskId")]
     await api.does("endHold", {"taskId": key}, "task { status }")
 
 
