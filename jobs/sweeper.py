@@ -11,7 +11,7 @@ from datetime import timedelta
 from db import endings
 from db.errors import Code
 from db.ledger import commands as ledger
-from db.ledger.commands import Ending, Stranded
+from db.ledger.commands import Ending, Stranded, Ticket
 from db.ledger.rules import TERMINAL, WORK_IS_DUE, JobError, Verdict, decide_crash, decide_fault, decide_stop
 from db.session import Database, Tx
 from db.telemetry import get_logger
@@ -21,13 +21,18 @@ from jobs.settings import WorkerSettings
 log = get_logger(__name__)
 
 WEEKS_AHEAD = 4
+# Of these tickets, those that lie where workers will pick them up.
+StillWaiting = Callable[[Sequence[Ticket]], Awaitable[Sequence[Ticket]]]
 
 
 class Sweeper:
     """The ledger's own duties."""
 
-    def __init__(self, *, database: Database, settings: WorkerSettings) -> None:
+    def __init__(
+        self, *, database: Database, settings: WorkerSettings, still_waiting: StillWaiting | None = None
+    ) -> None:
         self._database = database
+        self._still_waiting = still_waiting
         self._batch = settings.batch
         self._lease = timedelta(seconds=settings.lease_seconds)
         self._unclaimed = timedelta(seconds=settings.unclaimed_seconds)
@@ -53,9 +58,19 @@ class Sweeper:
         return promoted
 
     async def recall(self) -> int:
-        """Queue again what was dispatched and never claimed: its ticket is lost, or stuck with a dead worker."""
+        """Queue again what was dispatched and never claimed: its ticket is lost, or stuck with a dead worker.
+
+        One that still waits to be picked up is left where it is: all slots are taken.
+        """
         async with self._database.transaction() as tx:
-            recalled = await ledger.recall(tx, now=tx.now, unclaimed=self._unclaimed, limit=self._batch)
+            found = await ledger.unclaimed(tx, now=tx.now, since=self._unclaimed, limit=self._batch)
+        if not found:
+            return 0
+        waiting = set(await self._still_waiting(found)) if self._still_waiting is not None else set()
+        async with self._database.transaction() as tx:
+            if waiting:
+                await ledger.spare(tx, tickets=[ticket for ticket in found if ticket in waiting], now=tx.now)
+            recalled = await ledger.recall(tx, tickets=[ticket for ticket in found if ticket not in waiting])
             if recalled:
                 tx.hint(WORK_IS_DUE)
         metrics.recalled(recalled)

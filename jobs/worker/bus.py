@@ -14,7 +14,7 @@ from uuid import UUID
 
 import orjson
 from arq.connections import ArqRedis
-from arq.constants import job_key_prefix
+from arq.constants import in_progress_key_prefix, job_key_prefix
 from arq.jobs import serialize_job
 from arq.worker import Worker as ArqWorker
 from arq.worker import func
@@ -116,6 +116,20 @@ class Bus:
         if room > 0:
             await self._take_tickets(tickets[:room])
         return tickets[room:]
+
+    async def still_waiting(self, tickets: Sequence[Ticket]) -> Sequence[Ticket]:
+        """Those that lie in the list and will be picked up. None while Redis is away."""
+        names = [name_of(ticket) for ticket in tickets]
+        try:
+            async with asyncio.timeout(CARRY_SECONDS), self._pool.pipeline(transaction=False) as pipe:
+                pipe.zmscore(QUEUE, names)
+                # One that ARQ's own loop was about to run stays in the list, and nobody else takes it.
+                pipe.mget([in_progress_key_prefix + name for name in names])
+                scores, taken = await pipe.execute()
+        except AWAY:
+            return ()
+        found = zip(tickets, scores, taken, strict=True)
+        return [ticket for ticket, score, marked in found if score is not None and marked is None]
 
     async def _push(self, tickets: Sequence[Ticket]) -> None:
         # What ARQ's enqueue_job writes, without its WATCH: the id of a ticket is never used again.

@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -59,7 +59,7 @@ class WorkerProcess:
         self._database = database
         self._feed = feed
         self._settings = settings
-        self._sweeper = Sweeper(database=database, settings=settings)
+        self._sweeper = Sweeper(database=database, settings=settings, still_waiting=self._still_waiting)
         self._bus = Bus(
             redis=redis_settings,
             feed=feed,
@@ -137,6 +137,9 @@ class WorkerProcess:
         )
         timers = Duty(timer_source(), Timers(database=self._database, settings=self._settings))
         return [*(Duty(source, work[source.name]) for source in sources), timers]
+
+    async def _still_waiting(self, tickets: Sequence[ledger.Ticket]) -> Sequence[ledger.Ticket]:
+        return await self._bus.still_waiting(tickets)
 
     def _dispatch_again(self, seconds: float) -> None:
         self._dispatcher.wake_in(seconds)

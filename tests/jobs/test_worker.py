@@ -4,14 +4,17 @@ import asyncio
 from typing import Any
 
 import pytest
+import redis
 from pydantic import ValidationError
 
+from db.ledger import commands as ledger
 from db.session import Database
 from db.settings import DatabaseSettings, RedisSettings
 from jobs import registry
 from jobs.attempt import DECLARED, Attempt, handles
 from jobs.settings import WorkerSettings
 from jobs.worker import run_worker
+from jobs.worker.bus import QUEUE
 from tests.support.kinds import KINDS, Empty, Waits
 from tests.support.ledger import ask, attempts_of, execute, row_of
 from tests.support.workers import until, until_state
@@ -151,4 +154,39 @@ async def test_more_jobs_than_slots_flow_through(database: Database, database_ur
     # With polls this far apart only the slots that become free can ask for more.
     await until(done)
     assert len(ids) == 60
+    await worker.end()
+
+
+async def test_tickets_that_wait_for_a_slot_are_not_made_anew_and_those_that_are_lost_are(
+    database: Database, database_url: str, redis_url: str
+) -> None:
+    """Or Redis would fill with old tickets wherever jobs take longer than the wait for a lost one."""
+    worker = Running(database_url, redis_url, slots=1, unclaimed_seconds=0.3)
+    stays = await ask(database, Waits())
+    await until_state(database, stays, "running")
+    every = [await ask(database) for _ in range(5)]
+    with redis.Redis.from_url(redis_url) as client:
+
+        async def have_waited() -> bool:
+            (row,) = await database.reader.fetch(
+                "SELECT clock_timestamp() - enqueued_at AS age FROM jobs WHERE id = $1", every[-1:]
+            )
+            return bool(row["age"].total_seconds() > 1.5)
+
+        await until(have_waited)
+        assert client.zcard(QUEUE) == 3
+        rows = await database.reader.fetch("SELECT state, fence FROM jobs WHERE id = ANY ($1) ORDER BY id", [every])
+        assert [tuple(row) for row in rows] == [("dispatched", 0)] * 3 + [("queued", 0)] * 2
+        client.flushall()
+
+        async def is_back() -> bool:
+            return bool(client.zcard(QUEUE) == 3)
+
+        await until(is_back)
+    rows = await database.reader.fetch("SELECT count(*) AS n FROM jobs WHERE state = 'dispatched' AND fence = 1")
+    assert rows[0]["n"] == 3
+    async with database.transaction() as tx:
+        await ledger.request_cancel(tx, job_id=stays, actor_id=None, reason=None, now=tx.now)
+    for job_id in every:
+        await until_state(database, job_id, "completed")
     await worker.end()

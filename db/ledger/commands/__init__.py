@@ -10,7 +10,16 @@ from db.ledger.commands.asking import (
     enqueue_many,
     request_cancel,
 )
-from db.ledger.commands.dispatching import Dispatched, dispatch, dispatch_limited, hand_back, promote, recall
+from db.ledger.commands.dispatching import (
+    Dispatched,
+    dispatch,
+    dispatch_limited,
+    hand_back,
+    promote,
+    recall,
+    spare,
+    unclaimed,
+)
 from db.ledger.commands.fleet import Answer, WorkerCard, beat, keep_house, retire, standing
 from db.ledger.commands.queues import limit_queue, limits_of, pause_queue, resume_queue
 from db.ledger.commands.running import Claimed, Ending, Line, Ticket, claim, end_attempts, hold, note, note_many
@@ -53,5 +62,7 @@ __all__ = [
     "request_cancel",
     "resume_queue",
     "retire",
+    "spare",
     "standing",
+    "unclaimed",
 ]

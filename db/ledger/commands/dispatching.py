@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import BigInteger, Integer, Interval, Text, Uuid, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -169,17 +170,36 @@ $mark""".replace("$room", _ROOM).replace("$mark", _MARK),
     *_BOUNDS,
 )
 
+_UNCLAIMED = text("""
+SELECT id, fence FROM jobs
+WHERE state = 'dispatched' AND dispatched_at <= CAST(:before AS timestamptz)
+ORDER BY dispatched_at LIMIT :limit
+""")
+
 _RECALL = text("""
 WITH stale AS (
-    SELECT id FROM jobs
-    WHERE state = 'dispatched' AND dispatched_at <= CAST(:before AS timestamptz)
-    ORDER BY dispatched_at LIMIT :limit
-    FOR NO KEY UPDATE SKIP LOCKED
+    SELECT jobs.id FROM jobs JOIN unnest(:ids, :fences) AS ticket (id, fence)
+        ON jobs.id = ticket.id AND jobs.fence = ticket.fence
+    WHERE state = 'dispatched'
+    ORDER BY jobs.id
+    FOR NO KEY UPDATE OF jobs SKIP LOCKED
 )
 UPDATE jobs SET state = 'queued', fence = fence + 1, dispatched_at = NULL
 FROM stale WHERE jobs.id = stale.id AND state = 'dispatched'
 RETURNING jobs.id
-""")
+""").bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("fences", type_=ARRAY(BigInteger)))
+
+_SPARE = text("""
+WITH spared AS (
+    SELECT jobs.id FROM jobs JOIN unnest(:ids, :fences) AS ticket (id, fence)
+        ON jobs.id = ticket.id AND jobs.fence = ticket.fence
+    WHERE state = 'dispatched'
+    ORDER BY jobs.id
+    FOR NO KEY UPDATE OF jobs SKIP LOCKED
+)
+UPDATE jobs SET dispatched_at = CAST(:now AS timestamptz)
+FROM spared WHERE jobs.id = spared.id AND state = 'dispatched'
+""").bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("fences", type_=ARRAY(BigInteger)))
 
 _HAND_BACK = text("""
 UPDATE jobs SET state = 'queued', fence = jobs.fence + 1, dispatched_at = NULL
@@ -220,16 +240,29 @@ async def dispatch_limited(tx: Tx, *, lease: timedelta, limit: int, tickets_per_
     return replace(found, is_contended=found.is_contended or is_contended)
 
 
-async def recall(tx: Tx, *, now: datetime, unclaimed: timedelta, limit: int) -> int:
-    """Queue again what was dispatched so long ago and never claimed, under a new fence. How many."""
-    values = {"before": now - unclaimed, "limit": limit}
-    return len((await tx.execute(_RECALL, values)).all())
+async def unclaimed(tx: Tx, *, now: datetime, since: timedelta, limit: int) -> list[Ticket]:
+    """The tickets that were handed out so long ago and never claimed: lost, or waiting for a slot. The oldest first."""
+    rows = await tx.execute(_UNCLAIMED, {"before": now - since, "limit": limit})
+    return [Ticket(row.id, row.fence) for row in rows.all()]
+
+
+async def recall(tx: Tx, *, tickets: Sequence[Ticket]) -> int:
+    """Queue again the jobs of these tickets under a new fence, unless they have been claimed. How many."""
+    return len((await tx.execute(_RECALL, _named(tickets))).all())
+
+
+async def spare(tx: Tx, *, tickets: Sequence[Ticket], now: datetime) -> None:
+    """These tickets are not lost: their time counts from now on."""
+    await tx.execute(_SPARE, {**_named(tickets), "now": now})
 
 
 async def hand_back(tx: Tx, *, tickets: Sequence[Ticket]) -> None:
     """Queue again what was dispatched by these tickets and will not be claimed with them."""
-    ordered = sorted(tickets, key=lambda ticket: ticket.job_id)
-    await tx.execute(_HAND_BACK, {"ids": [each.job_id for each in ordered], "fences": [each.fence for each in ordered]})
+    await tx.execute(_HAND_BACK, _named(sorted(tickets, key=lambda ticket: ticket.job_id)))
+
+
+def _named(tickets: Sequence[Ticket]) -> dict[str, list[Any]]:
+    return {"ids": [each.job_id for each in tickets], "fences": [each.fence for each in tickets]}
 
 
 def _dispatched(rows: Sequence[Row]) -> Dispatched:

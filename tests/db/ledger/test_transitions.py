@@ -48,7 +48,8 @@ async def _dispatch(tx: Tx, _: UUID) -> None:
 
 
 async def _recall(tx: Tx, _: UUID) -> None:
-    await ledger.recall(tx, now=tx.now + timedelta(days=1), unclaimed=timedelta(seconds=5), limit=10)
+    found = await ledger.unclaimed(tx, now=tx.now + timedelta(days=1), since=timedelta(seconds=5), limit=10)
+    await ledger.recall(tx, tickets=found)
 
 
 async def _hand_back(tx: Tx, job_id: UUID) -> None:
