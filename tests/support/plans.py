@@ -241,7 +241,9 @@ class World:
 
 async def _enrollment(tx: Tx, user_id: UUID) -> UUID:
     own = text("SELECT id FROM enrollments WHERE user_id = :user_id AND status = 'ACTIVE'")
-    enrollment_id: UUID = (await tx.execute(own, {"user_id": user_id})).scalar_one()
+    enrollment_id: UUID | None = (await tx.execute(own, {"user_id": user_id})).scalars().first()
+    if enrollment_id is None:
+        raise LookupError(f"{user_id} is in no class")
     return enrollment_id
 
 
