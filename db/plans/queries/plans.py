@@ -166,7 +166,9 @@ EXTENSION = Entity(
 
 def _learner_name(task: FromClause) -> ColumnElement[Any]:
     users = USER.table
-    return select(func.lower(users.c.name)).where(users.c.id == task.c.assignee_user_id).scalar_subquery()
+    name = select(func.lower(users.c.name)).where(users.c.id == task.c.assignee_user_id).scalar_subquery()
+    # A task may have been given to a team.
+    return func.coalesce(name, literal_column("''"))
 
 
 def _live_of_plan(task: FromClause) -> ColumnElement[bool]:

@@ -12,7 +12,8 @@ from db.reading import Many, Reading, Want
 
 # Plans of which the viewer sees everybody: their teachers, those of the course's classes, EDITOR and ADMIN.
 # A learner of two classes counts in both, and once in all. Who has left still has the task that they have begun: it
-# counts in all, and in no class.
+# counts in all, and in no class. Each learner's task is looked up by its index: what Postgres expects of the rows of
+# `reached` is a guess, and must not decide between a second and an hour.
 _STATS = """
     WITH seen AS (
         SELECT p.id, p.course_id, p.live_generation FROM plans p
@@ -37,33 +38,30 @@ _STATS = """
         JOIN enrollments e ON e.user_id = g.user_id AND e.status = 'ACTIVE'
         JOIN classes k ON k.id = e.class_id AND k.course_id = s.course_id AND NOT k.is_archived
     ), reached AS (
-        SELECT DISTINCT g.plan_id, g.class_id, u.id AS user_id
-        FROM targeted g
+        SELECT DISTINCT g.plan_id, s.live_generation AS generation, g.class_id, u.id AS user_id
+        FROM targeted g JOIN seen s ON s.id = g.plan_id
         LEFT JOIN enrollments e ON e.class_id = g.class_id AND e.status = 'ACTIVE'
             AND (g.user_id IS NULL OR e.user_id = g.user_id)
         LEFT JOIN users u ON u.id = e.user_id AND u.is_active
-    ), live AS (
-        SELECT t.plan_id, t.assignee_user_id AS user_id, t.status,
-            t.status IN ('ASSIGNED', 'IN_PROGRESS', 'ON_HOLD')
-                AND t.due_at < statement_timestamp() + $4::interval AS is_overdue
-        FROM seen s JOIN tasks t
-            ON t.plan_id = s.id AND t.generation = s.live_generation AND t.status <> 'CANCELLED'
     ), counted AS (
-        SELECT r.plan_id, r.class_id, r.user_id, l.status, l.is_overdue
-        FROM reached r LEFT JOIN live l ON l.plan_id = r.plan_id AND l.user_id = r.user_id
+        SELECT r.plan_id, r.class_id, r.user_id, t.status, t.due_at
+        FROM reached r LEFT JOIN tasks t ON t.plan_id = r.plan_id AND t.generation = r.generation
+            AND t.assignee_user_id = r.user_id AND t.status <> 'CANCELLED'
         UNION ALL
         SELECT r.plan_id, NULL, r.user_id, NULL, NULL FROM (SELECT DISTINCT plan_id, user_id FROM reached) r
         UNION ALL
-        SELECT l.plan_id, NULL, NULL, l.status, l.is_overdue FROM live l
-        UNION ALL
-        SELECT s.id, NULL, NULL, NULL, NULL FROM seen s
+        SELECT s.id, NULL, NULL, t.status, t.due_at
+        FROM seen s LEFT JOIN tasks t
+            ON t.plan_id = s.id AND t.generation = s.live_generation AND t.status <> 'CANCELLED'
     )
     SELECT c.plan_id, c.class_id, count(c.user_id) AS learners, count(c.status) AS assigned,
         count(*) FILTER (WHERE c.status = 'ASSIGNED') AS not_started,
         count(*) FILTER (WHERE c.status = 'IN_PROGRESS') AS in_progress,
         count(*) FILTER (WHERE c.status = 'ON_HOLD') AS on_hold,
         count(*) FILTER (WHERE c.status = 'COMPLETED') AS completed,
-        count(*) FILTER (WHERE c.is_overdue) AS overdue
+        count(*) FILTER (
+            WHERE c.status IN ('ASSIGNED', 'IN_PROGRESS', 'ON_HOLD') AND c.due_at < statement_timestamp() + $4::interval
+        ) AS overdue
     FROM counted c LEFT JOIN classes k ON k.id = c.class_id
     GROUP BY c.plan_id, c.class_id, k.name ORDER BY lower(k.name), c.class_id
 """
