@@ -31,8 +31,11 @@ from tests.support.workers import Fleet, fleet
 
 # After a fault a new job is done within this. The tests' leases are a sixth of the real ones.
 RECOVERED_SECONDS = 20.0
+# Starting a worker takes seconds where the machine is busy.
+TAKEN_PART_SECONDS = 40.0
 SETTLED_SECONDS = 120.0
 CHECK_EVERY = 100
+_BEGUN_SINCE = "SELECT DISTINCT worker_name FROM job_attempts WHERE started_at > $1"
 out = Console()
 
 
@@ -73,6 +76,7 @@ class Soak:
             progress.update(bar, description=name)
             await self.faults.inject(name)
             self.figures.recoveries[name].append(await self._recovered(name))
+            await self._all_take_part(name)
             if asking.done():
                 asking.result()
             if number % CHECK_EVERY == 0 or number == total:
@@ -98,6 +102,18 @@ class Soak:
                 return time.monotonic() - began
             await asyncio.sleep(0.01)
         raise AssertionError(f"after `{name}`, no job was done for {RECOVERED_SECONDS:g} s: {job_id}")
+
+    async def _all_take_part(self, name: str) -> None:
+        """Every worker begins some job: none of them only looks alive."""
+        (row,) = await again(lambda: self._database.reader.fetch("SELECT clock_timestamp() AS now"))
+        end = time.monotonic() + TAKEN_PART_SECONDS
+        while True:
+            rows = await again(lambda: self._database.reader.fetch(_BEGUN_SINCE, [row["now"]]))
+            missing = self.faults.names() - {each["worker_name"] for each in rows}
+            if not missing:
+                return
+            assert time.monotonic() < end, f"after `{name}`, {missing} began nothing for {TAKEN_PART_SECONDS:g} s"
+            await asyncio.sleep(0.02)
 
     async def _settled(self) -> None:
         end = time.monotonic() + SETTLED_SECONDS

@@ -73,6 +73,10 @@ class Faults:
             if process.poll() is not None:
                 self.workers[number] = self._start()
 
+    def names(self) -> set[str]:
+        """The workers that there are."""
+        return {f"w{self._fleet.started.index(process) + 1}" for process in self.workers}
+
     # ------------------------------------------------------------------------------------------- workers
 
     def _start(self) -> "subprocess.Popen[bytes]":
