@@ -37,6 +37,8 @@ QUEUE = "holdfast:tickets"
 FUNCTION = "take_ticket"
 # So many places there are between two milliseconds, as numbers of Redis go.
 ORDERED = 1_000
+# ARQ's own loop leaves alone what is for later: the clock of whoever pushes may be ahead of that of whoever picks.
+BACKDATED_MS = 24 * 60 * 60 * 1000
 TICKETS_WAIT = "ledger.tickets"
 # A ticket that is older than this was made anew long ago.
 TICKET_LIVES_MS = 15 * 60 * 1000
@@ -141,7 +143,8 @@ class Bus:
                 sealed = serialize_job(FUNCTION, arguments, {}, None, now_ms, serializer=_seal)
                 pipe.psetex(job_key_prefix + name, TICKET_LIVES_MS, sealed)
             # Fractions of a millisecond keep the order in which they were dispatched.
-            pipe.zadd(QUEUE, {name: now_ms + place / ORDERED for place, name in enumerate(names, 1 - len(names))})
+            since = now_ms - BACKDATED_MS
+            pipe.zadd(QUEUE, {name: since + place / ORDERED for place, name in enumerate(names, 1 - len(names))})
             await pipe.execute()
 
     # -------------------------------------------------------------------------------------------- picking

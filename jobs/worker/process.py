@@ -15,7 +15,7 @@ from db.feed import Feed
 from db.ledger import commands as ledger
 from db.ledger.queries import due_sources
 from db.ledger.rules import worker_topic
-from db.session import Database
+from db.session import STORE_ERRORS, Database
 from db.settings import DatabaseSettings, RedisSettings
 from db.tasks.queries import timer_source
 from db.telemetry import configure_logging, get_logger
@@ -208,8 +208,12 @@ class WorkerProcess:
     async def _retire(self) -> None:
         left = len(self.runner.running)
         if not left:
-            async with self._database.transaction() as tx:
-                await ledger.retire(tx, worker_id=self.card.id)
+            try:
+                async with self._database.transaction() as tx:
+                    await ledger.retire(tx, worker_id=self.card.id)
+            except STORE_ERRORS as error:
+                # Its row is forgotten with time; it holds nothing.
+                log.warning("worker.not_retired", error=type(error).__name__)
         log.info("worker.stopped", worker_id=str(self.card.id), left_behind=left)
 
 

@@ -1,6 +1,7 @@
 """Tickets over ARQ: what we rely on of it, and what we do without it. Pinned to arq 0.28."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -244,3 +245,29 @@ def test_a_password_with_special_characters_is_decoded() -> None:
     )
     given = bus._pool.connection_pool.connection_kwargs
     assert (given["username"], given["password"], given["port"], given["db"]) == ("user", "p@ss/word", 6380, 3)
+
+
+async def test_arqs_own_loop_picks_what_was_pushed_by_a_clock_that_is_ahead(
+    redis_url: str, feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(redis_url, feed, stock_arq=True)
+    pushed = tickets(3)
+    with monkeypatch.context() as patched:
+        real = time.time
+        patched.setattr("jobs.worker.bus.time.time", lambda: real() + 600)
+        await desk.bus.carry(pushed)
+    working = asyncio.create_task(desk.bus.run())
+    await desk.until_brought(*pushed)
+    await end_tasks([working])
+    await desk.bus.close()
+
+
+async def test_it_knows_which_tickets_still_wait(redis_url: str, feed: Feed) -> None:
+    desk = Desk(redis_url, feed)
+    waiting, lost, stuck = tickets(3)
+    await desk.bus.carry([waiting, stuck])
+    with redis.Redis.from_url(redis_url) as client:
+        # As a worker with ARQ's own loop leaves it when it is killed before the claim.
+        client.set(in_progress_key_prefix + name_of(stuck), b"1")
+    assert list(await desk.bus.still_waiting([lost, waiting, stuck])) == [waiting]
+    await desk.bus.close()
