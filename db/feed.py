@@ -192,7 +192,8 @@ class Feed:
 
     async def _subscribe_as_wanted(self) -> None:
         async with self._asking:
-            if self._pubsub is None:
+            pubsub = self._pubsub
+            if pubsub is None:
                 return
             wanted = set(self._families)
             more, less = wanted - self._asked, self._asked - wanted
@@ -200,10 +201,12 @@ class Feed:
             self._subscribed -= less
             with contextlib.suppress(*AWAY):
                 if more:
-                    await self._pubsub.subscribe(*[self._prefix + family for family in more])
+                    await pubsub.subscribe(*[self._prefix + family for family in more])
                 if less:
-                    await self._pubsub.unsubscribe(*[self._prefix + family for family in less])
-                self._asked = wanted
+                    await pubsub.unsubscribe(*[self._prefix + family for family in less])
+                # Unless the connection has been replaced meanwhile: the new one has been asked for nothing yet.
+                if self._pubsub is pubsub:
+                    self._asked = wanted
 
     async def _listen(self) -> None:
         while True:

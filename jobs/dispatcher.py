@@ -76,6 +76,8 @@ class Dispatcher:
         self._early = asyncio.Event()
         self._settings = settings
         self._woken = asyncio.Event()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._doing: dict[str, asyncio.Task[None]] = {}
         questions: list[Select[Any]] = [
             select(literal_column(f"'{duty.source.name}'").label("name")).where(duty.source.question.exists())
             for duty in duties
@@ -88,7 +90,9 @@ class Dispatcher:
 
     def wake_in(self, seconds: float) -> None:
         """Have the next round begin after so many seconds at the latest."""
-        asyncio.get_running_loop().call_later(seconds, self.wake)
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = asyncio.get_running_loop().call_later(seconds, self.wake)
 
     async def run(self) -> None:
         """Work until cancelled. What hints ask for never waits for a round, which may have hundreds of rows to do."""
@@ -97,13 +101,12 @@ class Dispatcher:
         try:
             await asyncio.gather(*tasks)
         finally:
-            for task in tasks:
+            for task in (*tasks, *self._doing.values()):
                 task.cancel()
 
     async def _poll(self) -> None:
         while True:
-            while await self._survived(self.round):
-                pass
+            await self._survived(self._begin_due)
             # Not all workers at once: each poll comes up to a fifth earlier or later.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.poll_seconds * random.uniform(0.8, 1.2)):
@@ -134,11 +137,26 @@ class Dispatcher:
 
     async def round(self) -> bool:
         """Ask once, and do what is due. Whether there may be more at once."""
+        due = await self._due()
+        done = await asyncio.gather(*[self._do(duty) for duty in due])
+        return any(count >= self._settings.batch for count in done)
+
+    async def _begin_due(self) -> None:
+        """Ask once, and begin what is due: each duty by itself, so that one that waits for a lock delays no other."""
+        for duty in await self._due():
+            doing = self._doing.get(duty.source.name)
+            if doing is None or doing.done():
+                self._doing[duty.source.name] = asyncio.create_task(self._do_all(duty))
+
+    async def _due(self) -> list[Duty]:
         values = {SHIFT: self._database.clock.shift}
         rows = await self._database.reader.fetch(self._question.sql, self._question.arguments(values))
-        due = {row["name"] for row in rows}
-        done = await asyncio.gather(*[self._do(duty) for duty in self._duties if duty.source.name in due])
-        return any(count >= self._settings.batch for count in done)
+        names = {row["name"] for row in rows}
+        return [duty for duty in self._duties if duty.source.name in names]
+
+    async def _do_all(self, duty: Duty) -> None:
+        while await self._do(duty) >= self._settings.batch:
+            pass
 
     async def _do(self, duty: Duty) -> int:
         try:

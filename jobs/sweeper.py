@@ -29,9 +29,15 @@ class Sweeper:
     """The ledger's own duties."""
 
     def __init__(
-        self, *, database: Database, settings: WorkerSettings, still_waiting: StillWaiting | None = None
+        self,
+        *,
+        database: Database,
+        settings: WorkerSettings,
+        still_waiting: StillWaiting | None = None,
+        may_rescue: Callable[[], bool] = lambda: True,
     ) -> None:
         self._database = database
+        self._may_rescue = may_rescue
         self._still_waiting = still_waiting
         self._batch = settings.batch
         self._lease = timedelta(seconds=settings.lease_seconds)
@@ -79,7 +85,13 @@ class Sweeper:
         return recalled
 
     async def rescue(self) -> int:
-        """Take the jobs of workers that have not been seen for a lease: they run again elsewhere."""
+        """Take the jobs of workers that have not been seen for a lease: they run again elsewhere.
+
+        Not where the database has been away from ourselves too: then nobody could be seen, and each gets a lease to
+        come back and say what it holds. An outage is no crash of the jobs that ran.
+        """
+        if not self._may_rescue():
+            return 0
         async with self._database.transaction() as tx:
             found = await ledger.lost(tx, now=tx.now, lease=self._lease, limit=self._batch)
             doomed = await self._give_back(tx, found)

@@ -24,7 +24,7 @@ class Gathered(Generic[K, V]):
         future = self._asked.get(key)
         if future is None:
             future = self._asked[key] = asyncio.get_running_loop().create_future()
-        if self._task is None:
+        if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._work(), name="gathered")
         # Others wait for the same: whoever is cancelled leaves it to them.
         return await asyncio.shield(future)

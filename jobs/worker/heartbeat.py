@@ -51,6 +51,7 @@ class Heartbeat:
         self._asked: asyncio.Event | None = None
         self._is_over = False
         self._last = self._tried = time.monotonic()
+        self._failed: float | None = None
         self._is_told = False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -58,6 +59,14 @@ class Heartbeat:
     def is_late(self) -> bool:
         """Whether we have not been able to say that we live for so long that our jobs are not ours any more."""
         return time.monotonic() - self._last > self._settings.deadline_seconds
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether the store has answered each of our beats for a lease.
+
+        Where it has not, others could not beat either: that they have not been seen says nothing of them yet.
+        """
+        return self._failed is None or time.monotonic() - self._failed > self._settings.lease_seconds
 
     def start(self) -> None:
         """Begin to beat. The worker's row is there already, written by whoever starts us."""
@@ -118,6 +127,7 @@ class Heartbeat:
         except Exception as error:  # noqa: BLE001 - whatever it is, the next beat may succeed
             # In a word: a traceback takes its time, and this thread has a deadline to watch.
             log.warning("heartbeat.failed", error=type(error).__name__)
+            self._failed = time.monotonic()
             # Not at once again: the store has enough to do.
             await asyncio.sleep(WATCH_SECONDS)
             return

@@ -59,7 +59,12 @@ class WorkerProcess:
         self._database = database
         self._feed = feed
         self._settings = settings
-        self._sweeper = Sweeper(database=database, settings=settings, still_waiting=self._still_waiting)
+        self._sweeper = Sweeper(
+            database=database,
+            settings=settings,
+            still_waiting=self._still_waiting,
+            may_rescue=lambda: self._heartbeat.is_steady,
+        )
         self._bus = Bus(
             redis=redis_settings,
             feed=feed,

@@ -152,7 +152,7 @@ async def test_a_lead_that_is_not_used_for_a_lease_is_lost(database: Database, d
     assert await frozen.take()
     assert not await waiting.take()
     await until(waiting.take, seconds=5)
-    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)):
         await frozen.take()
     await frozen.close()
     await waiting.close()

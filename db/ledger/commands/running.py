@@ -101,7 +101,7 @@ held AS (
     FOR NO KEY UPDATE OF jobs SKIP LOCKED
 ),
 picked AS (
-    SELECT id, is_for_us AND (NOT is_suspect OR CAST(:takes_suspect AS boolean)
+    SELECT id, is_for_us, is_for_us AND (NOT is_suspect OR CAST(:takes_suspect AS boolean)
         AND rank() OVER (PARTITION BY is_for_us, is_suspect ORDER BY id) = 1) AS is_to_run
     FROM held
 ),
@@ -119,7 +119,9 @@ moved AS (
         CASE WHEN attempt = 1 THEN 'Started.' ELSE 'Attempt ' || attempt || ' started.' END AS message
 ),
 refused AS (
-    UPDATE jobs SET state = 'queued', fence = fence + 1, dispatched_at = NULL
+    -- A suspect that has to wait for its turn goes behind the others, or nobody else would have theirs.
+    UPDATE jobs SET state = 'queued', fence = fence + 1, dispatched_at = NULL,
+        scheduled_at = CASE WHEN picked.is_for_us THEN $now ELSE scheduled_at END
     FROM picked
     WHERE jobs.id = picked.id AND NOT picked.is_to_run AND state = 'dispatched'
 ),
@@ -197,7 +199,9 @@ moved AS (
     UPDATE jobs SET
         state = ending.state, fence = jobs.fence + ending.bump, last_seq = last_seq + 1,
         worker_id = NULL, timeout_at = NULL,
-        failures = jobs.failures + ending.failures, crash_count = jobs.crash_count + ending.crashes,
+        -- Crashes in a row: a worker that lives to say that it goes on later was not killed by it.
+        failures = jobs.failures + ending.failures,
+        crash_count = CASE WHEN ending.state = 'scheduled' THEN 0 ELSE jobs.crash_count + ending.crashes END,
         interruptions = jobs.interruptions + ending.interruptions,
         scheduled_at = CASE
             WHEN ending.wait_seconds IS NULL THEN jobs.scheduled_at

@@ -245,6 +245,9 @@ async def climb(tx: Tx, parent_id: UUID | None, child_type: str, by: By) -> None
         )
         after = decide_after_child(parent, child_type=child_type)
         if after is None:
+            # It stays as it is, and shows one open child less.
+            if parent.status not in CLOSED:
+                await touch(tx, target_of(row))
             return
         await move(tx, target_of(row), parent.status, after, By(by.actor_id, by.now))
         if after not in CLOSED:

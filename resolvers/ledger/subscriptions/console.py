@@ -147,7 +147,7 @@ class Console:
         """From here on the seat is given what happens."""
         self.seats.add(seat)
         try:
-            if self._task is None:
+            if self._task is None or self._task.done():
                 self._task = asyncio.create_task(self._run(), name="jobs.console")
             await self._looking.wait()
             yield
