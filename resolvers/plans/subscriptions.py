@@ -29,15 +29,15 @@ async def plan_changed(
     """
     key = require_id(plan_id, "planId", types=("TaskPlan",), thing="plan")
     tree = wanted(info)
-    reading = info.context.reading
+    context = info.context
 
     async def version() -> PlanVersion | None:
-        return await plan_version(reading, key)
+        return await plan_version(context.reading_now, key)
 
-    async for state in watch(info.context, version, topics=lambda found: _topics(key, found)):
+    async for state in watch(context, version, topics=lambda found: _topics(key, found)):
         if state is None:
             raise not_found("plan", "planId")
-        found = await reading.one(PLAN, tree, key)
+        found = await context.reading_now.one(PLAN, tree, key)
         if found is not None:
             yield found
 
