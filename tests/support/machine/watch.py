@@ -14,6 +14,8 @@ from db.session import Database
 
 Row = Mapping[str, Any]
 COUNTS = ("failures", "crash_count", "interruptions")
+# After these a job that goes on begins to count its crashes anew.
+GOES_ON_LATER = frozenset({"RETRY", "SNOOZED"})
 # Moves that are no event: people see QUEUED all the time.
 SILENT = {
     (JobState.SCHEDULED, JobState.QUEUED),
@@ -180,7 +182,7 @@ class Watch:
         if was != state:
             self.moves[was, state] += 1
         assert state in LATER[was], f"from {was} to {state}"
-        for name in ("fence", "attempt", "last_seq", "progress", *COUNTS):
+        for name in ("fence", "attempt", "last_seq", "progress", "failures", "interruptions"):
             assert now[name] >= before[name], f"{name} went back"
         if state != JobState.RUNNING or now["attempt"] == before["attempt"]:
             return
@@ -237,7 +239,10 @@ def _attempts_fit(row: Row, attempts: list[Row]) -> None:
     assert fences == sorted(set(fences)), "an attempt under an old fence"
     assert sum(row[name] for name in COUNTS) <= row["attempt"]
     assert row["failures"] <= row["max_attempts"]
-    assert row["crash_count"] <= 3
+    crashes = 0
+    for each in attempts:
+        crashes = 0 if each["outcome"] in GOES_ON_LATER else crashes + (each["outcome"] == "LOST")
+    assert row["crash_count"] == crashes <= 3, "crashes in a row, miscounted"
     if row["started_at"] is None:
         assert row["attempt"] == 0, "it ran before it began"
 

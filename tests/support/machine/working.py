@@ -1,5 +1,6 @@
 """What workers do: they take tickets, claim, tell, write, end, and die."""
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -108,7 +109,10 @@ class Working(Acting):
         for number in range(lines):
             attempt.notes.progress(done=number + 1, total=lines + 1, step=None)
             attempt.notes.log(f"attempt {attempt.number}", level=LogLevel.INFO, data=None)
-        await attempt.notes._journal.flush()
+        journal = attempt.notes._journal
+        await journal.flush()
+        # Lines of a job that is locked are written by a task of their own; here nothing goes on behind our back.
+        await asyncio.gather(*journal._patient)
 
     async def batch(self, worker: int, which: int) -> None:
         """A handler's transaction in the middle of its work: it commits only while the job is its own."""

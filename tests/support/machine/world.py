@@ -6,7 +6,7 @@ else's lock gives up after a moment, as if its statement had been cut off.
 """
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
@@ -74,6 +74,17 @@ class World(Working):
     async def _enqueue(self, tx: Tx, work: Work, delay: int) -> ledger.Enqueued:
         at = tx.now + timedelta(seconds=delay) if delay else None
         return await ledger.enqueue(tx, work=work, actor_id=None, scheduled_at=at)
+
+    async def enqueue_many(self, works: Sequence[int]) -> None:
+        """Ask for several in one statement; some of them may have the same unique key."""
+        made = await self.attempted(self._enqueue_many([WORKS[work] for work in works]))
+        self.watch.exists(*(made or ()))
+
+    async def _enqueue_many(self, works: Sequence[Work]) -> list[UUID]:
+        async with self.database.transaction() as tx:
+            answers = await ledger.enqueue_many(tx, asked=[ledger.Asked(work) for work in works], actor_id=None)
+        assert len(answers) == len(works)
+        return [answer.job_id for answer in answers if answer.created]
 
     async def cancel(self, which: int) -> None:
         """A person cancels some job."""
