@@ -7,7 +7,8 @@ BIN := .venv/bin
 # The stamp is named after what is installed: another branch with other pins installs again, and back does too.
 PINS := $(shell cat requirements/*.txt | cksum | tr ' ' -)
 INSTALLED := .venv/installed-$(PINS)
-WORKERS ?= auto
+# One more than there are cores: many tests wait for real processes, and leave their core to others meanwhile.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(8, (os.cpu_count() or 1) + 1))')
 PYTEST ?= $(BIN)/pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
