@@ -21,16 +21,21 @@ async def publish_plan(attempt: Attempt, work: PublishPlan) -> Mapping[str, Any]
 async def _publish(attempt: Attempt, work: PublishPlan) -> Mapping[str, Any] | None:
     async with attempt.transaction() as tx:
         publication = await plans.begin(tx, work=work, is_first_attempt=attempt.number == 1)
-    learners = publication.learners
-    await attempt.log(f"{learners} learners are to get a task, in {len(publication.batches)} batches.")
-    await attempt.progress(done=0, total=learners, step="Making tasks")
-    made = 0
-    for number, batch in enumerate(publication.batches, start=1):
+    learners, done, made = publication.learners, publication.done, 0
+    await attempt.log(f"Of {learners} learners {learners - done} are to get a task, or changes to the one they have.")
+    await attempt.progress(done=done, total=learners, step="Making tasks")
+    while True:
+        for batch in publication.batches:
+            async with attempt.transaction() as tx:
+                made += await plans.make_batch(
+                    tx, work=work, publication=publication, batch=batch, actor_id=attempt.actor_id, now=tx.now
+                )
+            done += batch.size
+            await attempt.progress(done=done)
+        if publication.rest_after is None:
+            break
         async with attempt.transaction() as tx:
-            made += await plans.make_batch(
-                tx, work=work, publication=publication, batch=batch, actor_id=attempt.actor_id, now=tx.now
-            )
-        await attempt.progress(done=learners * number // len(publication.batches))
+            publication = await plans.look_on(tx, work=work, publication=publication)
     await attempt.progress(step="Going live")
     async with attempt.completing() as end:
         end.result = await plans.go_live(

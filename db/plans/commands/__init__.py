@@ -7,6 +7,7 @@ from db.plans.commands.publishing import (
     Superseded,
     begin,
     go_live,
+    look_on,
     make_batch,
     sweep,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "follow_retry",
     "go_live",
     "lock_plan",
+    "look_on",
     "make_batch",
     "publish_plan",
     "restore_plan",

@@ -5,7 +5,7 @@ generation is still the newest; only the last one, under the plan's lock, decide
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -36,6 +36,8 @@ from db.tasks.commands import By, cancel_below
 MOST_LEARNERS_A_BATCH = 5_000
 # Tasks that are seen already are written under a lock that savers wait for, so these batches are short.
 MOST_KEPT_A_BATCH = 1_000
+# So many learners are named by one look at who wants something, and held in memory.
+NAMED_BY_A_LOOK = 20_000
 LEAST_LEARNERS_A_BATCH = 50
 # Even a small class is made in steps, so that whoever watches sees it grow.
 BATCHES_AT_LEAST = 20
@@ -50,18 +52,21 @@ class Superseded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A range of learners by their keys: after `after`, up to `until`; None where it has no such end."""
+    """About `size` learners: those named, or all with keys after `after`, up to `until`; None: without that end."""
 
-    after: UUID | None
-    until: UUID | None
+    size: int
+    after: UUID | None = None
+    until: UUID | None = None
+    learners: Sequence[UUID] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
     """What is to be made. `generation` is the one that the tasks belong to: a new one, or the live one that grows.
 
-    `may_be_begun`: some of its tasks may be there already. `picked` and `picks`: from which steps, by position, how
-    many are picked for each learner.
+    Of `learners` whom the plan reaches, `done` want nothing. `rest_after`: after this learner there may be more than
+    `batches` name (see `look_on`). `may_be_begun`: some of its tasks may be there already. `picked` and `picks`: from
+    which steps, by position, how many are picked for each learner.
     """
 
     plan_id: UUID
@@ -70,7 +75,9 @@ class Publication:
     title: str
     generation: int
     learners: int
+    done: int
     batches: Sequence[Batch]
+    rest_after: UUID | None
     picked: Sequence[int]
     picks: int
     may_be_begun: bool
@@ -90,26 +97,27 @@ async def begin(tx: Tx, *, work: PublishPlan, is_first_attempt: bool) -> Publica
     plan = await _newest(tx, work)
     generation = plan.live_generation if work.keeps_tasks else work.generation
     values = {"plan_id": plan.id, "course_id": plan.course_id, "generation": generation}
-    learners = (await tx.execute(sql.COUNT_AUDIENCE, values)).scalar_one()
-    if not work.keeps_tasks:
+    if work.keeps_tasks:
+        audience = await _look(tx, {**values, "title": plan.title}, after=None)
+    else:
+        audience = await _everybody(tx, values)
         if is_first_attempt:
             await tx.execute(sql.CLEAR_TASKS, values)
             await tx.execute(sql.CLEAR_STEPS, values)
         steps = await _steps(tx, plan)
-        if not steps and needs_steps(plan.type) and learners:
-            raise await _nothing_to_do(tx, values, learners)
+        if not steps and needs_steps(plan.type) and audience.learners:
+            raise await _nothing_to_do(tx, values, audience.learners)
         await _write_steps(tx, plan.id, generation, steps)
-    most = MOST_KEPT_A_BATCH if work.keeps_tasks else MOST_LEARNERS_A_BATCH
-    size = min(most, max(LEAST_LEARNERS_A_BATCH, -(-learners // BATCHES_AT_LEAST)))
-    ends = (await tx.scalars(sql.BATCH_ENDS, {**values, "size": size})).all() if learners > size else []
     return Publication(
         plan_id=plan.id,
         course_id=plan.course_id,
         type=PlanType(plan.type),
         title=plan.title,
         generation=generation,
-        learners=learners,
-        batches=[Batch(after, until) for after, until in zip([None, *ends], [*ends, None], strict=True)],
+        learners=audience.learners,
+        done=audience.learners - audience.wanting,
+        batches=audience.batches,
+        rest_after=audience.rest_after,
         # As they are stored: a generation keeps the steps that it was made with, whatever the course has by now.
         picked=(await tx.scalars(sql.DYNAMIC_POSITIONS, values)).all(),
         picks=dynamic_count(plan.settings),
@@ -117,10 +125,17 @@ async def begin(tx: Tx, *, work: PublishPlan, is_first_attempt: bool) -> Publica
     )
 
 
+async def look_on(tx: Tx, *, work: PublishPlan, publication: Publication) -> Publication:
+    """The same publication with its next batches, after those that it has. Raises Superseded."""
+    await _newest(tx, work)
+    audience = await _look(tx, {**publication.values, "title": publication.title}, after=publication.rest_after)
+    return replace(publication, batches=audience.batches, rest_after=audience.rest_after)
+
+
 async def make_batch(
     tx: Tx, *, work: PublishPlan, publication: Publication, batch: Batch, actor_id: UUID | None, now: datetime
 ) -> int:
-    """Make the tasks of a range of learners that have none in this generation; how many were made.
+    """Make the tasks of those of these learners who have none in this generation; how many were made.
 
     Where tasks are kept, those that exist get the plan's title and dates. Raises Superseded.
     """
@@ -132,6 +147,7 @@ async def make_batch(
         **publication.values,
         "after": batch.after,
         "until": batch.until,
+        "learners": list(batch.learners),
         "type_name": publication.type.value.lower(),
         "title": publication.title,
         "actor_id": actor_id,
@@ -141,6 +157,7 @@ async def make_batch(
     }
     if work.keeps_tasks:
         await tx.execute(sql.REFRESH_TASKS, values)
+        return await tx.affect(sql.MAKE_AMONG[publication.picks > 0], values)
     return await tx.affect(sql.MAKE_TASKS[publication.picks > 0, publication.may_be_begun], values)
 
 
@@ -190,6 +207,38 @@ async def sweep(tx: Tx, *, plan_id: UUID) -> int:
 
 
 # ------------------------------------------------------------------------------------------------- inside
+
+
+@dataclass(frozen=True, slots=True)
+class _Audience:
+    """Whom the plan reaches, how many of them want something, and the first of these in batches."""
+
+    learners: int
+    wanting: int
+    batches: Sequence[Batch]
+    rest_after: UUID | None = None
+
+
+async def _everybody(tx: Tx, values: dict[str, Any]) -> _Audience:
+    learners = (await tx.execute(sql.COUNT_AUDIENCE, values)).scalar_one()
+    size = _batch_size(learners, MOST_LEARNERS_A_BATCH)
+    ends = (await tx.scalars(sql.BATCH_ENDS, {**values, "size": size})).all() if learners > size else []
+    sizes = [*[size] * len(ends), learners - size * len(ends)]
+    batches = [Batch(*each) for each in zip(sizes, [None, *ends], [*ends, None], strict=True)]
+    return _Audience(learners, learners, batches)
+
+
+async def _look(tx: Tx, values: dict[str, Any], *, after: UUID | None) -> _Audience:
+    found = (await tx.execute(sql.LOOK, {**values, "after": after, "size": NAMED_BY_A_LOOK})).one()
+    size = _batch_size(found.wanting, MOST_KEPT_A_BATCH)
+    named = found.learners
+    parts = [named[first : first + size] for first in range(0, len(named), size)]
+    rest_after = named[-1] if len(named) < found.wanting else None
+    return _Audience(found.reached, found.wanting, [Batch(len(part), learners=part) for part in parts], rest_after)
+
+
+def _batch_size(learners: int, most: int) -> int:
+    return min(most, max(LEAST_LEARNERS_A_BATCH, -(-learners // BATCHES_AT_LEAST)))
 
 
 async def _newest(tx: Tx, work: PublishPlan) -> Row[Any]:
@@ -253,7 +302,7 @@ async def _follow_roster(tx: Tx, work: PublishPlan, publication: Publication, va
         await cancel_untouched(tx, user_ids=changed, now=values["now"])
         return 0
     among = {**values, "learners": changed}
-    joined = await tx.affect(sql.MAKE_FOR_JOINED[publication.picks > 0], among)
+    joined = await tx.affect(sql.MAKE_AMONG[publication.picks > 0], among)
     return joined - await tx.affect(sql.DELETE_OF_LEFT, among)
 
 

@@ -29,6 +29,7 @@ _WITHIN = _REACHED.format(
     within="AND (CAST(:after AS uuid) IS NULL OR e.user_id > :after)"
     " AND (CAST(:until AS uuid) IS NULL OR e.user_id <= :until)"
 )
+_AFTER = _REACHED.format(within="AND (CAST(:after AS uuid) IS NULL OR e.user_id > :after)")
 _AMONG = _REACHED.format(within="AND e.user_id = ANY(:learners)")
 _LEARNERS = f"""
     SELECT DISTINCT reached.user_id FROM ({_EVERYBODY}) reached JOIN users u ON u.id = reached.user_id AND u.is_active
@@ -113,7 +114,13 @@ WRITE_STEP = """
 
 # Whoever's task of this plan somebody has cancelled or given to another person gets no new one because its title was
 # corrected. What the plan itself has cancelled, when it no longer reached them, is no such decision.
-_MAKE = """
+_GONE = """
+    SELECT gone.assignee_user_id FROM tasks gone JOIN plans p
+        ON p.id = gone.plan_id AND p.live_generation = gone.generation
+    WHERE gone.plan_id = :plan_id AND gone.status = 'CANCELLED' AND gone.cancelled_by_id IS NOT NULL
+        AND gone.assignee_user_id IS NOT NULL
+"""
+_MAKE = f"""
     INSERT INTO tasks (
         type_name, title, assignee_user_id, assigned_by_id, created_at, assigned_at,
         plan_id, generation, opens_at, due_at, closes_at, selection
@@ -121,14 +128,9 @@ _MAKE = """
     SELECT
         CAST(:type_name AS text), CAST(:title AS text), dated.user_id, CAST(:actor_id AS uuid),
         CAST(:now AS timestamptz), CAST(:now AS timestamptz),
-        CAST(:plan_id AS uuid), CAST(:generation AS integer), dated.opens_at, dated.due_at, dated.closes_at, {picked}
-    FROM ({dated}) dated {lateral}
-    WHERE dated.user_id NOT IN (
-        SELECT gone.assignee_user_id FROM tasks gone JOIN plans p
-            ON p.id = gone.plan_id AND p.live_generation = gone.generation
-        WHERE gone.plan_id = :plan_id AND gone.status = 'CANCELLED' AND gone.cancelled_by_id IS NOT NULL
-            AND gone.assignee_user_id IS NOT NULL
-    )
+        CAST(:plan_id AS uuid), CAST(:generation AS integer), dated.opens_at, dated.due_at, dated.closes_at, {{picked}}
+    FROM ({{dated}}) dated {{lateral}}
+    WHERE dated.user_id NOT IN ({_GONE})
 """
 # Where nothing can be there yet, asking the index for each row first would only cost time.
 IF_ABSENT = """
@@ -154,10 +156,8 @@ MAKE_TASKS = {
     for is_picked in (False, True)
     for may_be_begun in (False, True)
 }
-# Of learners who joined or left a class while the generation was being made.
-MAKE_FOR_JOINED = {
-    is_picked: text(_making(_DATED_AMONG, is_picked=is_picked) + IF_ABSENT) for is_picked in (False, True)
-}
+# Of learners by name: those who joined a class meanwhile, or have no task yet.
+MAKE_AMONG = {is_picked: text(_making(_DATED_AMONG, is_picked=is_picked) + IF_ABSENT) for is_picked in (False, True)}
 DELETE_OF_LEFT = text(
     f"""
     DELETE FROM tasks t WHERE t.plan_id = :plan_id AND t.generation = :generation AND NOT t.is_touched
@@ -167,13 +167,37 @@ DELETE_OF_LEFT = text(
 )
 TAKE_ROSTER_CHANGES = text("DELETE FROM plan_roster_changes WHERE plan_id = :plan_id RETURNING user_id")
 
+# Whom a publication that keeps the tasks has something for: who has none, or one with another title or earlier dates.
+# One look at everybody, for nothing says who is new: people join, come back, and classes change their course. It reads
+# a hundred thousand in a tenth of a second and blocks nobody; what is written is only theirs. Whoever has dates of
+# their own before their class's is looked at each time, and left as they are.
+LOOK = text(
+    f"""
+    WITH looked AS MATERIALIZED (
+        SELECT reached.user_id, bool_or(
+            t.id IS NULL OR t.title <> CAST(:title AS text)
+            OR t.due_at < reached.due_at OR t.closes_at < reached.closes_at
+        ) AS is_wanting
+        FROM ({_AFTER}) reached
+        JOIN users u ON u.id = reached.user_id AND u.is_active
+        LEFT JOIN tasks t ON t.plan_id = :plan_id AND t.generation = :generation AND t.status <> 'CANCELLED'
+            AND t.assignee_user_id = reached.user_id
+        GROUP BY reached.user_id
+    ), wanting AS MATERIALIZED (
+        SELECT user_id FROM looked WHERE is_wanting AND user_id NOT IN ({_GONE})
+    )
+    SELECT (SELECT count(*) FROM looked) AS reached, (SELECT count(*) FROM wanting) AS wanting,
+        ARRAY(SELECT user_id FROM wanting ORDER BY user_id LIMIT :size) AS learners
+    """
+)
+
 # What learners have opened never closes earlier and is never taken from them: dates only move to later.
 REFRESH_TASKS = text(
     f"""
     UPDATE tasks t SET
         title = :title, due_at = greatest(t.due_at, dated.due_at), closes_at = greatest(t.closes_at, dated.closes_at),
         version = t.version + 1
-    FROM ({_DATED}) dated
+    FROM ({_DATED_AMONG}) dated
     WHERE t.plan_id = :plan_id AND t.generation = :generation AND t.assignee_user_id = dated.user_id
         AND t.status <> 'CANCELLED'
         AND (t.title <> CAST(:title AS text) OR t.due_at < dated.due_at OR t.closes_at < dated.closes_at)
