@@ -1,6 +1,6 @@
 """A course with one big class, made in a few statements."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -47,15 +47,94 @@ _COURSE = text(
 )
 
 
+_NEWCOMERS = text(
+    """
+    WITH people AS (
+        INSERT INTO users (name, roles) SELECT 'Newcomer ' || n, '{MEMBER}' FROM generate_series(1, :count) n
+        RETURNING id, name
+    )
+    INSERT INTO enrollments (class_id, user_id, status, sort_name, change_id, enrolled_at)
+    SELECT :class_id, people.id, 'ACTIVE', lower(people.name), uuidv7(), now() FROM people
+    """
+)
+_DROP_NEWCOMERS = text(
+    "UPDATE enrollments SET status = 'DROPPED', dropped_at = now()"
+    " WHERE class_id = :class_id AND status = 'ACTIVE' AND user_id <> ALL (:learners)"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class BenchWorld:
-    """A course, its teacher and learners, a plan to publish and another one to save meanwhile."""
+    """A course, its teacher, a class with its learners, and a plan to save while others are published."""
 
     database: Database
+    course_id: UUID
+    class_id: UUID
+    items: list[UUID]
     teacher: Viewer
     learners: list[UUID]
-    plan_id: UUID
     other_plan_id: UUID
+
+    async def create_plan(self, title: str) -> UUID:
+        """A reading plan of all items, for the class, that opens tomorrow; a draft."""
+        async with self.database.transaction() as tx:
+            dates = [tx.now + timedelta(days=days) for days in (1, 2, 3)]
+            saved = await plans.create_plan(
+                tx,
+                actor=self.teacher,
+                course_id=self.course_id,
+                type=PlanType.READING,
+                title=title,
+                description="",
+                settings={"page_ids": [str(item) for item in self.items]},
+                taskings=[TaskingWanted("CourseClass", self.class_id, *dates)],
+                publish=False,
+                now=tx.now,
+            )
+        return saved.plan_id
+
+    async def publish(self, plan_id: UUID) -> UUID | None:
+        """Ask for a publication; its job."""
+        async with self.database.transaction() as tx:
+            saved = await plans.publish_plan(
+                tx, actor=self.teacher, plan_id=plan_id, open_now=False, expected_revision=None, now=tx.now
+            )
+        return saved.job_id
+
+    async def update(self, plan_id: UUID) -> UUID | None:
+        """Save another description; the job, where the plan is published by that."""
+        async with self.database.transaction() as tx:
+            saved = await plans.update_plan(
+                tx,
+                actor=self.teacher,
+                plan_id=plan_id,
+                changes={"description": str(tx.now)},
+                publish=False,
+                expected_revision=None,
+                now=tx.now,
+            )
+        return saved.job_id
+
+    async def withdraw(self, plan_id: UUID) -> UUID | None:
+        """Take a plan back; the job that was cancelled."""
+        async with self.database.transaction() as tx:
+            withdrawn = await plans.withdraw_plan(tx, actor=self.teacher, plan_id=plan_id, reason=None, now=tx.now)
+        return withdrawn.cancelled_job_id
+
+    async def restore(self, plan_id: UUID) -> UUID | None:
+        """Bring a plan back; its job."""
+        async with self.database.transaction() as tx:
+            return (await plans.restore_plan(tx, actor=self.teacher, plan_id=plan_id, now=tx.now)).job_id
+
+    async def enroll_silently(self, count: int) -> None:
+        """Learners who join without the jobs that would give them their tasks: the next publication has to."""
+        async with self.database.transaction() as tx:
+            await tx.execute(_NEWCOMERS, {"class_id": self.class_id, "count": count})
+
+    async def drop_newcomers(self) -> None:
+        """Have only the first learners in the class again."""
+        async with self.database.transaction() as tx:
+            await tx.execute(_DROP_NEWCOMERS, {"class_id": self.class_id, "learners": self.learners})
 
     async def until_ended(self, job_id: UUID | None) -> None:
         """Wait until a job has ended. Raises RuntimeError where it did not complete."""
@@ -76,21 +155,7 @@ async def make_world(database: Database, *, learners: int, steps: int) -> BenchW
     async with database.transaction() as tx:
         made = (await tx.execute(_COURSE, {"learners": learners, "steps": steps})).one()
     teacher = Viewer(made.teacher_id, "Teacher", frozenset({Role.MEMBER}))
-    ids = []
-    for title in ("Published", "Saved meanwhile"):
-        async with database.transaction() as tx:
-            dates = [tx.now + timedelta(days=days) for days in (1, 2, 3)]
-            saved = await plans.create_plan(
-                tx,
-                actor=teacher,
-                course_id=made.course_id,
-                type=PlanType.READING,
-                title=title,
-                description="",
-                settings={"page_ids": [str(item) for item in made.items]},
-                taskings=[TaskingWanted("CourseClass", made.class_id, *dates)],
-                publish=False,
-                now=tx.now,
-            )
-        ids.append(saved.plan_id)
-    return BenchWorld(database, teacher, made.learners, *ids)
+    world = BenchWorld(
+        database, made.course_id, made.class_id, made.items, teacher, made.learners, other_plan_id=UUID(int=0)
+    )
+    return replace(world, other_plan_id=await world.create_plan("Saved meanwhile"))
