@@ -64,9 +64,17 @@ class Answers:
 class Publishing:
     """One server, one worker, and a course with many learners."""
 
-    def __init__(self, world: BenchWorld, connection: "asyncpg.Connection[Any]", worker: int, learners: int) -> None:
+    def __init__(
+        self,
+        world: BenchWorld,
+        connection: "asyncpg.Connection[Any]",
+        watcher: "asyncpg.Connection[Any]",
+        worker: int,
+        learners: int,
+    ) -> None:
         self._world = world
         self._connection = connection
+        self._watcher = watcher
         self._worker = worker
         self._learners = learners
 
@@ -75,7 +83,7 @@ class Publishing:
         world = self._world
         plan_id = await world.create_plan("Published")
         copy = await copy_rows(self._connection, world, plan_id, learners=self._learners, steps=STEPS)
-        async with watched(world, self._connection, self._worker) as seen:
+        async with watched(world, self._watcher, self._worker) as seen:
             first = await self._published(plan_id)
             await self._quiet()
             again = await self._published(plan_id)
@@ -156,7 +164,7 @@ async def measure(database_url: str, redis_url: str, *, learners: int, rounds: i
     await upgrade(database_url)
     feed = Feed.open(RedisSettings(url=redis_url))
     database = await Database.open(DatabaseSettings(url=database_url, statement_timeout_ms=120_000), feed=feed)
-    connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+    connection, watcher = [await asyncpg.connect(database_url.replace("+asyncpg", "")) for _ in range(2)]
     world = await make_world(database, learners=learners, steps=STEPS)
     await connection.execute("ANALYZE")
     environment = {**os.environ, "DATABASE_URL": database_url, "REDIS_URL": redis_url}
@@ -164,13 +172,14 @@ async def measure(database_url: str, redis_url: str, *, learners: int, rounds: i
     try:
         while not await connection.fetchval("SELECT EXISTS (SELECT FROM workers)"):
             await asyncio.sleep(LOOK_SECONDS)
-        publishing = Publishing(world, connection, worker.pid, learners)
+        publishing = Publishing(world, connection, watcher, worker.pid, learners)
         done = [await publishing.round() for _ in range(rounds)]
         return done, await publishing.answers()
     finally:
         worker.terminate()
         worker.wait()
         await connection.close()
+        await watcher.close()
         await database.close()
         await feed.close()
 
