@@ -9,11 +9,12 @@ with exactly the wanted attributes; relations are plain attributes too.
 `load.py` executes it.
 """
 
-from db.reading.entity import Batch, Derived, Either, Entity, Filter, Listing, Many, One, Order, Reads, bind
+from db.reading.entity import Asked, Batch, Derived, Either, Entity, Filter, Listing, Many, One, Order, Reads, bind
 from db.reading.load import Reading
 from db.reading.want import Want, merged, want
 
 __all__ = [
+    "Asked",
     "Batch",
     "Derived",
     "Either",

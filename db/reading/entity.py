@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BindParameter, ColumnElement, FromClause, Table, Uuid, bindparam
+from sqlalchemy import ARRAY, BindParameter, ColumnElement, FromClause, Table, TextualSelect, Uuid, bindparam
 from sqlalchemy.sql.type_api import TypeEngine
 
 if TYPE_CHECKING:
@@ -68,15 +68,27 @@ class Either:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What of a wanted page changes the text of its statement: the filters that are given, and whether it goes on."""
+
+    filters: frozenset[str]
+    goes_on: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """An order of a list. Its columns must make each row's place unique, and none of them is ever null.
 
-    `kinds` are the Python types of the columns (for cursors), `descending` is per column.
+    `kinds` are the Python types of the columns (for cursors), `descending` is per column. `among`, for lists below a
+    parent whose order no index of their own table has: a way to few rows that the page is certainly among, each with
+    its key once as `id`. It names the parent's key `parents.key`, the number of rows `page_limit`, and where the page
+    goes on after another one, the values of that one's last row `page_after0`, `page_after1` …
     """
 
     columns: tuple[Expression, ...]
     kinds: tuple[type, ...]
     descending: tuple[bool, ...]
+    among: Callable[[Asked], TextualSelect] | None = None
 
 
 @dataclass(frozen=True, slots=True)

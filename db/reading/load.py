@@ -167,7 +167,7 @@ def _list_values(plan: Plan, wanted: Want) -> dict[str, Any]:
     after = wanted.args.get("after")
     if after is not None and plan.order is not None:
         decoded = decode_cursor(after, plan.order_name, plan.order.kinds)
-        values.update({f"$after{i}": value for i, value in enumerate(decoded)})
+        values.update({f"page_after{i}": value for i, value in enumerate(decoded)})
     return values
 
 

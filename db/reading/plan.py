@@ -34,6 +34,7 @@ from db.compiled import Compiled, compile_statement
 from db.reading.entity import (
     NOW,
     VIEWER,
+    Asked,
     Batch,
     Derived,
     Either,
@@ -49,7 +50,7 @@ from db.reading.entity import (
 from db.reading.want import Want
 
 KEYS = "$keys"
-LIMIT = "$limit"
+LIMIT = "page_limit"
 Slot = Callable[[Record, "list[Mapping[Any, Any]]", Any], Any]
 Where = Callable[[FromClause], ColumnElement[bool]]
 
@@ -170,6 +171,10 @@ def _page(draft: _Draft, wanted: Want, listing: Listing) -> Plan:
     if key is None:
         statement = scope.select(*conditions).order_by(*directions).limit(bindparam(LIMIT, type_=BigInteger))
     else:
+        if order.among is not None:
+            asked = Asked(frozenset(name for name, _ in filters), wanted.args.get("after") is not None)
+            # As an array, of which the planner always expects few: it looks the rows up, and never joins them all.
+            conditions.append(draft.source.c.id == any_(func.array(order.among(asked).scalar_subquery())))
         statement = _lateral(scope, key, conditions, directions)
     return Plan(
         compile_statement(statement),
@@ -195,7 +200,7 @@ def _lateral(
     parents = (
         func.unnest(bindparam(KEYS, type_=ARRAY(Uuid)))
         .table_valued(column("key", Uuid), name="parents")
-        .render_derived()
+        .render_derived(name="parents")
     )
     rows = scope.select(key == parents.c.key, *conditions).order_by(*directions)
     page = rows.limit(bindparam(LIMIT, type_=BigInteger)).lateral("page")
@@ -211,7 +216,7 @@ def _count(scope: _Scope, key: ColumnElement[Any] | None, conditions: Sequence[C
 
 
 def _after(order: Order, keys: list[ColumnElement[Any]]) -> ColumnElement[bool]:
-    values = [bindparam(f"$after{i}", type_=key.type) for i, key in enumerate(keys)]
+    values = [bindparam(f"page_after{i}", type_=key.type) for i, key in enumerate(keys)]
     if len(set(order.descending)) == 1:
         # One direction: a row comparison, which an index over the same columns answers directly.
         left, right = tuple_(*keys), tuple_(*values)

@@ -139,6 +139,7 @@ class Task(Base):
             "ix_tasks_cancelled_of_plan",
             "plan_id",
             "generation",
+            "assignee_user_id",
             postgresql_where=text("plan_id IS NOT NULL AND status = 'CANCELLED'"),
         ),
         Index("ix_tasks_touched", "plan_id", "generation", postgresql_where=text("plan_id IS NOT NULL AND is_touched")),

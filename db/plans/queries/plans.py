@@ -12,7 +12,6 @@ from sqlalchemy import (
     DateTime,
     FromClause,
     Text,
-    and_,
     any_,
     exists,
     func,
@@ -30,6 +29,7 @@ from db.courses.queries import COURSE, COURSE_CLASS
 from db.ledger.queries import JOB, JOBS_OF_SUBJECT, SUBJECTS, SubjectAccess
 from db.plans.models import Plan, PlanExtension, TaskingPlan
 from db.plans.queries.stats import plan_stats
+from db.plans.queries.tasks import TASKS_OF_PLAN
 from db.plans.rules import PlanFacts, PlanState, available_actions, is_open, locked_fields
 from db.reading import Batch, Derived, Either, Entity, Filter, Listing, Many, One, Order, Reading, Want, bind
 from db.reading.entity import NOW, Expression, Relation
@@ -161,42 +161,6 @@ EXTENSION = Entity(
         **_TARGET,
         "by": One(lambda: USER, on=lambda extension, user: user.c.id == extension.c.actor_id),
     },
-)
-
-
-def _learner_name(task: FromClause) -> ColumnElement[Any]:
-    users = USER.table
-    name = select(func.lower(users.c.name)).where(users.c.id == task.c.assignee_user_id).scalar_subquery()
-    # A task may have been given to a team.
-    return func.coalesce(name, literal_column("''"))
-
-
-def _live_of_plan(task: FromClause) -> ColumnElement[bool]:
-    live = exists().where(_PLANS.c.id == task.c.plan_id, _PLANS.c.live_generation == task.c.generation)
-    # True of every task: it lets Postgres answer from the two partial indexes together.
-    cancelled: ColumnElement[str] = literal_column("'CANCELLED'")
-    return and_(live, or_(task.c.status != cancelled, task.c.status == cancelled))
-
-
-def _of_class(task: FromClause) -> ColumnElement[bool]:
-    return exists().where(
-        _ENROLLMENTS.c.class_id == bind("class_id"),
-        _ENROLLMENTS.c.user_id == task.c.assignee_user_id,
-        _ENROLLMENTS.c.status == "ACTIVE",
-    )
-
-
-TASKS_OF_PLAN = Many(
-    lambda: WORK_TASK,
-    key=lambda task: task.c.plan_id,
-    listing=Listing(
-        orders={"LEARNER": Order((_learner_name, lambda task: task.c.id), (str, UUID), (False, False))},
-        filters={
-            "statuses": Filter(lambda task: task.c.status == any_(bind("statuses", Text, many=True))),
-            "class_id": Filter(_of_class),
-        },
-    ),
-    where=_live_of_plan,
 )
 
 
