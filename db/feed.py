@@ -21,6 +21,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from db.connecting import redis_options
 from db.settings import RedisSettings
 from db.telemetry import get_logger
 
@@ -28,7 +29,6 @@ log = get_logger(__name__)
 
 CONNECT_SECONDS = 1.0
 ANSWER_SECONDS = 2.0
-CANCEL_AGAIN_SECONDS = 0.1
 # How long to leave Redis alone after a failure.
 REST_SECONDS = 0.5
 # How long a new listener waits to be sure that it is subscribed. Without Redis it goes on with its polls.
@@ -96,6 +96,7 @@ class Feed:
             socket_connect_timeout=CONNECT_SECONDS,
             socket_timeout=ANSWER_SECONDS,
             retry=Retry(NoBackoff(), 0),
+            **redis_options(settings),
         )
         # Redis' databases share their channels, so the database's number is part of ours.
         number = redis.connection_pool.connection_kwargs.get("db", 0)
@@ -227,12 +228,22 @@ class Feed:
             await pubsub.subscribe(self._prefix + "alive")
             self._pubsub = pubsub
             await self._subscribe_as_wanted()
+            is_asked = False
             while True:
                 message = await pubsub.get_message(timeout=ANSWER_SECONDS)
                 if message is not None:
+                    is_asked = False
                     await self._take(message)
+                elif is_asked:
+                    raise TimeoutError("Redis has said nothing for long, not even when it was asked.")
+                else:
+                    # It has nothing to tell, or is not there any more.
+                    await pubsub.ping()
+                    is_asked = True
 
     async def _take(self, message: dict[str, Any]) -> None:
+        if message["type"] == "pong":
+            return
         family = message["channel"].decode().removeprefix(self._prefix)
         match message["type"]:
             case "message":

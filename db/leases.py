@@ -19,6 +19,7 @@ import asyncpg
 from sqlalchemy import ColumnElement, Executable, FromClause, Select, Table, Update, and_, or_, select, tuple_, update
 from sqlalchemy.orm import Mapped
 
+from db.connecting import driver_options
 from db.settings import DatabaseSettings
 
 
@@ -97,20 +98,17 @@ class Lead:
     @classmethod
     async def open(cls, settings: DatabaseSettings, *, number: int, lease_seconds: float) -> "Lead":
         """Connect; the lock is not held yet. `number` says which lock, among all of the database."""
-        probing = str(max(1, int(lease_seconds / 4)))
-        connection = await asyncpg.connect(
-            settings.driver_dsn,
-            timeout=lease_seconds,
-            command_timeout=lease_seconds,
-            server_settings={
-                **settings.server_settings,
+        lease_ms = int(lease_seconds * 1000)
+        settings = settings.model_copy(
+            update={
                 "application_name": f"{settings.application_name} lead",
-                "idle_session_timeout": str(int(lease_seconds * 1000)),
-                # A host that is gone says nothing, so Postgres asks.
-                "tcp_keepalives_idle": probing,
-                "tcp_keepalives_interval": probing,
-                "tcp_keepalives_count": "2",
-            },
+                "silence_timeout_ms": min(settings.silence_timeout_ms, lease_ms // 2),
+            }
+        )
+        options = driver_options(settings)
+        options["server_settings"]["idle_session_timeout"] = str(lease_ms)
+        connection = await asyncpg.connect(
+            settings.driver_dsn, **{**options, "timeout": lease_seconds, "command_timeout": lease_seconds}
         )
         return cls(connection, number)
 

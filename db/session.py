@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast
 import asyncpg
 import orjson
 from sqlalchemy import CursorResult, Executable, event
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
@@ -24,6 +24,7 @@ from sqlalchemy.pool import QueuePool
 
 from db.clock import Clock
 from db.compiled import Write
+from db.connecting import driver_options, lent
 from db.errors import Outage, TimedOut
 from db.settings import DatabaseSettings
 
@@ -89,7 +90,12 @@ class Tx(AsyncSession):
         if self._driver is None:
             pooled = await (await self.connection()).get_raw_connection()
             self._driver = cast("asyncpg.Connection[asyncpg.Record]", pooled.driver_connection)
-        return await self._driver.fetch(write.inside.sql, *write.arguments_inside({"now": self.now, **values}))
+        try:
+            return await self._driver.fetch(write.inside.sql, *write.arguments_inside({"now": self.now, **values}))
+        except TimeoutError:
+            # Nor would it answer a ROLLBACK.
+            self._driver.terminate()
+            raise
 
     async def insert(self, *rows: DeclarativeBase) -> None:
         """Write new rows now, so that what Postgres makes (keys, defaults) can be read from them."""
@@ -100,10 +106,11 @@ class Tx(AsyncSession):
 class Single:
     """A transaction of one statement, whose `$now` is the time at which it begins."""
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", clock: Clock) -> None:
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", clock: Clock, *, patience_seconds: float | None) -> None:
         self.hints: dict[str, None] = {}
         self._pool: asyncpg.Pool[asyncpg.Record] | None = pool
         self._clock = clock
+        self._patience_seconds = patience_seconds
 
     def hint(self, *topics: str) -> None:
         """Have these topics published after the statement; each once."""
@@ -114,7 +121,7 @@ class Single:
         pool, self._pool = self._pool, None
         if pool is None:
             raise RuntimeError("A second statement would not be part of the first one's transaction.")
-        async with pool.acquire() as connection:
+        async with lent(pool, patience_seconds=self._patience_seconds) as connection:
             return await connection.fetch(write.alone.sql, *write.alone.arguments({**values, **self._clock.parameters}))
 
 
@@ -125,8 +132,9 @@ Writer = Tx | Single
 class Reader:
     """Short reads, each statement on its own, each on a connection that is held only while it runs."""
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", clock: Clock) -> None:
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", clock: Clock, *, patience_seconds: float | None) -> None:
         self._pool = pool
+        self._patience_seconds = patience_seconds
         self.clock = clock
         self.statements = 0
 
@@ -146,17 +154,19 @@ class Reader:
         database's own limit cancelled it; Outage where the database does not answer.
         """
         self.statements += 1
+        is_lent = False
         try:
-            async with self._pool.acquire() as connection:
+            async with lent(self._pool, patience_seconds=self._patience_seconds) as connection:
+                is_lent = True
                 if is_planned_anew:
                     statement = await connection.prepare(sql, name="", timeout=timeout_seconds)
                     return await statement.fetch(*arguments, timeout=timeout_seconds)
                 return await connection.fetch(sql, *arguments, timeout=timeout_seconds)
         except asyncpg.QueryCanceledError as error:
             raise TimedOut("Reading took longer than the database allows.") from error
-        except TimeoutError:
-            raise
         except _AWAY as error:
+            if isinstance(error, TimeoutError) and is_lent and timeout_seconds is not None:
+                raise
             raise Outage("The database does not answer now.") from error
 
 
@@ -179,11 +189,13 @@ class Database:
         singles: "asyncpg.Pool[asyncpg.Record]",
         clock: Clock,
         feed: Publisher | None,
+        patience_seconds: float | None,
     ) -> None:
         self.engine = engine
         self.clock = clock
         self.feed = feed
-        self.reader = Reader(reads, clock)
+        self._patience_seconds = patience_seconds
+        self.reader = Reader(reads, clock, patience_seconds=patience_seconds)
         # For tests that count: see `count_statements`.
         self.counters: list[dict[str, int]] = []
         self._pools = (reads, singles)
@@ -194,18 +206,20 @@ class Database:
         cls, settings: DatabaseSettings, *, clock: Clock | None = None, feed: Publisher | None = None
     ) -> "Database":
         """Make the pools. Nothing is connected before the first use, so a database that is down fails there."""
+        patience = settings.statement_timeout_ms / 1000 or None
         engine = create_async_engine(
             settings.parsed,
             pool_size=settings.write_pool,
             max_overflow=0,
-            pool_timeout=settings.statement_timeout_ms / 1000 or None,
-            connect_args={"server_settings": settings.server_settings},
+            pool_timeout=patience,
+            connect_args=driver_options(settings),
             json_serializer=lambda value: orjson.dumps(value).decode(),
             json_deserializer=orjson.loads,
         )
+        event.listen(engine.sync_engine, "handle_error", _given_up)
         reads = await _pool(settings, settings.read_pool)
         singles = await _pool(settings, MOST_SINGLES)
-        return cls(engine, reads=reads, singles=singles, clock=clock or Clock(), feed=feed)
+        return cls(engine, reads=reads, singles=singles, clock=clock or Clock(), feed=feed, patience_seconds=patience)
 
     async def close(self) -> None:
         """Give every connection back, at once where one does not come back by itself."""
@@ -255,7 +269,7 @@ class Database:
     @asynccontextmanager
     async def single(self) -> AsyncIterator[Single]:
         """One statement, committed by itself; then its hints are published."""
-        single = Single(self._pools[1], self.clock)
+        single = Single(self._pools[1], self.clock, patience_seconds=self._patience_seconds)
         yield single
         for counter in self.counters:
             counter["statements"] += 1
@@ -296,13 +310,19 @@ def count_statements(database: Database) -> Mapping[str, int]:
     return counter
 
 
+def _given_up(context: ExceptionContext) -> None:
+    # Postgres has not answered in time: nor would it answer a ROLLBACK on this connection.
+    if isinstance(context.original_exception, TimeoutError):
+        context.is_disconnect = True
+
+
 async def _pool(settings: DatabaseSettings, size: int) -> "asyncpg.Pool[asyncpg.Record]":
     # Nothing is connected before the first use.
     return await asyncpg.create_pool(
         settings.driver_dsn,
         min_size=0,
         max_size=size,
-        server_settings=settings.server_settings,
+        **driver_options(settings),
         init=_read_json_natively,
         reset=_nothing_to_reset,
     )

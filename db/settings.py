@@ -6,6 +6,13 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 
+def keepalive(silence_seconds: float) -> tuple[int, int, int]:
+    """When to ask who is silent (after so many seconds), how often, and how many times: within `silence_seconds`."""
+    idle = max(1, int(silence_seconds / 2))
+    interval = max(1, int(silence_seconds / 4))
+    return idle, interval, max(1, int((silence_seconds - idle) / interval))
+
+
 class DatabaseSettings(BaseSettings):
     """PostgreSQL ≥ 18. Durations are milliseconds where the name says so."""
 
@@ -17,6 +24,10 @@ class DatabaseSettings(BaseSettings):
     statement_timeout_ms: int = Field(default=10_000, ge=0)
     lock_timeout_ms: int = Field(default=5_000, ge=0)
     idle_in_transaction_timeout_ms: int = Field(default=30_000, ge=0)
+    connect_timeout_ms: int = Field(default=5_000, ge=100)
+    silence_timeout_ms: int = Field(
+        default=5_000, ge=1_000, description="after so long without a sign of life from the other end it is gone"
+    )
     application_name: str = "holdfast"
 
     @field_validator("url")
@@ -46,13 +57,24 @@ class DatabaseSettings(BaseSettings):
         return self.parsed.set(drivername="postgresql").render_as_string(hide_password=False)
 
     @property
+    def answer_seconds(self) -> float | None:
+        """Until when Postgres has answered, be it that the statement's time is over. None: it may take for ever."""
+        return (self.statement_timeout_ms + self.silence_timeout_ms) / 1000 if self.statement_timeout_ms else None
+
+    @property
     def server_settings(self) -> dict[str, str]:
         """What each connection sets for itself at its start."""
+        idle, interval, count = keepalive(self.silence_timeout_ms / 1000)
         return {
             "application_name": self.application_name,
             "statement_timeout": str(self.statement_timeout_ms),
             "lock_timeout": str(self.lock_timeout_ms),
             "idle_in_transaction_session_timeout": str(self.idle_in_transaction_timeout_ms),
+            # The same for the server's end: a client that is gone keeps no lock.
+            "tcp_user_timeout": str(self.silence_timeout_ms),
+            "tcp_keepalives_idle": str(idle),
+            "tcp_keepalives_interval": str(interval),
+            "tcp_keepalives_count": str(count),
             "timezone": "UTC",
             # Statements are planned for many rows or for one; compiling them costs more than it gains here.
             "jit": "off",

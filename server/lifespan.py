@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from db.connecting import redis_options
 from db.environment import load
 from db.feed import Feed
 from db.session import Database
@@ -57,6 +58,7 @@ async def opened(settings: Settings, schema: strawberry.Schema) -> AsyncIterator
             socket_connect_timeout=REDIS_SECONDS,
             socket_timeout=REDIS_SECONDS,
             retry=Retry(NoBackoff(), 0),
+            **redis_options(settings.redis),
         )
         stack.push_async_callback(redis.aclose)
         edge = _edge(settings, schema, database, feed, redis)

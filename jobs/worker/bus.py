@@ -23,6 +23,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import RedisError
 
+from db.connecting import redis_options
 from db.feed import Feed
 from db.ledger.commands import Ticket
 from db.settings import RedisSettings
@@ -245,6 +246,7 @@ def _pool(settings: RedisSettings) -> ArqRedis:
         socket_connect_timeout=CONNECT_SECONDS,
         socket_timeout=ANSWER_SECONDS,
         retry=Retry(ExponentialBackoff(cap=0.2, base=0.02), 2),
+        **redis_options(settings),
     )
     return ArqRedis(connections, job_serializer=_seal, job_deserializer=_unseal, default_queue_name=QUEUE)
 

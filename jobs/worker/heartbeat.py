@@ -22,6 +22,7 @@ from jobs.settings import WorkerSettings
 log = get_logger(__name__)
 
 WATCH_SECONDS = 0.2
+LEAST_PATIENCE_SECONDS = 1.0
 
 
 class Heartbeat:
@@ -39,7 +40,19 @@ class Heartbeat:
         on_deadline: Callable[[], None],
     ) -> None:
         self.is_draining = False
-        self._database = database.model_copy(update={"write_pool": 1, "read_pool": 1})
+        # A beat that is not answered by then is begun anew on another connection: there is time for one before the end.
+        self._patience_seconds = min(
+            settings.deadline_seconds, max(LEAST_PATIENCE_SECONDS, settings.deadline_seconds / 4)
+        )
+        self._database = database.model_copy(
+            update={
+                "write_pool": 1,
+                "read_pool": 1,
+                "silence_timeout_ms": int(self._patience_seconds * 1000),
+                # One that got lost in the middle keeps our row locked, and the next beat waiting, no longer than that.
+                "idle_in_transaction_timeout_ms": int(self._patience_seconds * 1000),
+            }
+        )
         self._clock = clock
         self._card = card
         self._settings = settings
@@ -107,33 +120,38 @@ class Heartbeat:
         watching = asyncio.create_task(self._watch())
         database = await Database.open(self._database, clock=self._clock)
         try:
+            is_done = True
             while not self._is_over:
-                await self._beat(database)
+                # Where the store is but slow, it has more time when it is asked again.
+                longer = max(self._patience_seconds, self._settings.deadline_seconds / 2)
+                is_done = await self._beat(database, patience_seconds=self._patience_seconds if is_done else longer)
+                if not is_done:
+                    # Not at once again: it has enough to do.
+                    await asyncio.sleep(WATCH_SECONDS)
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._settings.heartbeat_seconds):
+                    async with asyncio.timeout(self._settings.heartbeat_seconds / (1 if is_done else 2)):
                         await self._asked.wait()
                 self._asked.clear()
         finally:
             watching.cancel()
             await database.close()
 
-    async def _beat(self, database: Database) -> None:
+    async def _beat(self, database: Database, *, patience_seconds: float) -> bool:
         began = self._tried = time.monotonic()
         held = self._held()
         try:
-            async with asyncio.timeout(self._settings.deadline_seconds), database.transaction() as tx:
+            async with asyncio.timeout(patience_seconds), database.transaction() as tx:
                 await ledger.beat(tx, card=self._card, is_draining=self.is_draining, now=tx.now)
                 answer = await ledger.standing(tx, worker_id=self._card.id, held=held)
         except Exception as error:  # noqa: BLE001 - whatever it is, the next beat may succeed
             # In a word: a traceback takes its time, and this thread has a deadline to watch.
             log.warning("heartbeat.failed", error=type(error).__name__)
             self._failed = time.monotonic()
-            # Not at once again: the store has enough to do.
-            await asyncio.sleep(WATCH_SECONDS)
-            return
+            return False
         self._last, self._is_told = began, False
         if answer.lost or answer.cancelled or answer.unknown:
             self._tell(self._on_answer, answer)
+        return True
 
     async def _watch(self) -> None:
         while True:

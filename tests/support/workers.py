@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +37,8 @@ class Fleet:
     database_url: str
     redis_url: str
     directory: Path
+    # For all of them, beside WORKER_….
+    environment: Mapping[str, str] = field(default_factory=dict)
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self, *, module: str = "tests.support.worker", **settings: str) -> subprocess.Popen[bytes]:
@@ -48,6 +50,7 @@ class Fleet:
                 if not name.startswith(("DATABASE_", "REDIS_", "WORKER_"))
             },
             **FAST,
+            **self.environment,
             **{f"WORKER_{name.upper()}": value for name, value in settings.items()},
             "DATABASE_URL": self.database_url,
             "REDIS_URL": self.redis_url,
@@ -73,9 +76,11 @@ class Fleet:
 
 
 @contextmanager
-def fleet(*, database_url: str, redis_url: str, directory: Path) -> Iterator[Fleet]:
+def fleet(
+    *, database_url: str, redis_url: str, directory: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[Fleet]:
     """Workers that end with the block."""
-    workers = Fleet(database_url, redis_url, directory)
+    workers = Fleet(database_url, redis_url, directory, environment or {})
     try:
         yield workers
     finally:
