@@ -53,11 +53,11 @@ def is_overdue(*, status: TaskStatus, due_at: datetime | None, now: datetime) ->
     return status in OPEN and due_at is not None and due_at < now
 
 
-def require_workable(facts: TaskFacts, *, now: datetime) -> None:
+def require_workable(facts: TaskFacts, *, now: datetime, path: str = "taskId") -> None:
     """Raises Refused where the task may not be worked on: TASK_CLOSED, TASK_ON_HOLD or TASK_NOT_OPEN."""
-    _require_window(facts, now=now)
+    _require_window(facts, now=now, path=path)
     if facts.status is _S.ON_HOLD:
-        raise refuse(Code.TASK_ON_HOLD, ON_HOLD, "taskId")
+        raise refuse(Code.TASK_ON_HOLD, ON_HOLD, path)
 
 
 def decide_start(facts: TaskFacts, *, now: datetime) -> TaskStatus:
@@ -88,11 +88,11 @@ def decide_complete(facts: TaskFacts, *, now: datetime) -> TaskStatus:
 def decide_step(facts: TaskFacts, *, is_completed: bool, now: datetime) -> StepDecision:
     """What completing one step does: the first starts the task, the last completes it; a second time does nothing.
 
-    Raises Refused where the task may not be worked on.
+    Raises Refused at `stepId` where the task may not be worked on.
     """
     if is_completed:
         return StepDecision((), completes_step=False)
-    require_workable(facts, now=now)
+    require_workable(facts, now=now, path="stepId")
     statuses: tuple[TaskStatus, ...] = (_S.IN_PROGRESS,) if facts.status is _S.ASSIGNED else ()
     if facts.completed_steps + 1 >= facts.step_count:
         statuses = (*statuses, _S.COMPLETED)
@@ -112,11 +112,11 @@ def open_children(facts: TaskFacts) -> Refused:
     return refuse(Code.OPEN_CHILDREN, message, "taskId", open=facts.open_children)
 
 
-def _require_window(facts: TaskFacts, *, now: datetime) -> None:
-    require_open(facts)
+def _require_window(facts: TaskFacts, *, now: datetime, path: str = "taskId") -> None:
+    require_open(facts, path)
     closed = _closed_window(facts, now=now)
     if closed is not None:
-        raise refuse(Code.TASK_NOT_OPEN, closed, "taskId")
+        raise refuse(Code.TASK_NOT_OPEN, closed, path)
 
 
 def _closed_window(facts: TaskFacts, *, now: datetime) -> str | None:

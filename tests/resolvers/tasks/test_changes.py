@@ -262,7 +262,7 @@ async def test_a_plans_task_is_held_like_any_other_and_its_plan_counts_that(desk
     assert (held["task"]["status"], held["task"]["isReady"]) == ("ON_HOLD", False)
     assert held["task"]["availableActions"] == ["END_HOLD", "UPDATE", "CANCEL"]
     step = held["task"]["steps"][0]["id"]
-    assert await learner.refused("completeStep", {"stepId": step}) == [("TASK_ON_HOLD", "input.taskId")]
+    assert await learner.refused("completeStep", {"stepId": step}) == [("TASK_ON_HOLD", "input.stepId")]
     counted = """
         query ($id: ID!) {
           plan(id: $id) {
