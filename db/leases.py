@@ -120,5 +120,5 @@ class Lead:
         """Let the lock go and the connection too."""
         try:
             await self.connection.close(timeout=1)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
             self.connection.terminate()

@@ -6,7 +6,9 @@ No process's own clock is asked: what is due, and in how many seconds the next o
 
 import asyncio
 import random
+import time
 from collections.abc import Mapping
+from datetime import timedelta
 
 from db.leases import Lead
 from db.ledger.commands import WorkerCard, scheduling
@@ -69,10 +71,18 @@ class Scheduler:
 
     async def _lead(self, lead: Lead) -> None:
         # Whoever leads says what recurs: a worker of another version may have been started meanwhile.
-        epoch = await self._declare(leading=True)
+        await self._declare()
+        epoch = await self._take_lead()
+        await self._stop_others()
         log.info("schedules.leading", worker=self._card.name, epoch=epoch)
+        stopped_at = time.monotonic()
         while True:
             ticks = await upcoming_ticks(lead.connection, clock=self._database.clock)
+            has_unknown = any(name not in self._recurring for name, seconds in ticks if seconds <= 0)
+            if has_unknown and time.monotonic() - stopped_at > self._lease_seconds:
+                # Whoever knew it when we took the lead may be gone.
+                await self._stop_others()
+                stopped_at = time.monotonic()
             for name, seconds in ticks:
                 if seconds <= 0 and name in self._recurring:
                     await self.tick(self._recurring[name], epoch=epoch)
@@ -90,12 +100,25 @@ class Scheduler:
         if job_id is not None:
             log.info("schedules.ticked", schedule=recurring.name, job_id=str(job_id))
 
-    async def _declare(self, *, leading: bool = False) -> int:
+    async def _declare(self) -> None:
         async with self._database.transaction() as tx:
             await scheduling.declare_schedules(tx, recurring=list(self._recurring.values()), now=tx.now)
-            if not leading:
-                return 0
+
+    async def _take_lead(self) -> int:
+        async with self._database.transaction() as tx:
             return await scheduling.take_lead(tx, worker_id=self._card.id, worker_name=self._card.name, now=tx.now)
+
+    async def _stop_others(self) -> None:
+        async with self._database.transaction() as tx:
+            stopped = await scheduling.stop_schedules(
+                tx,
+                recurring=list(self._recurring.values()),
+                kinds=self._card.kinds,
+                lease=timedelta(seconds=self._lease_seconds),
+                now=tx.now,
+            )
+        if stopped:
+            log.info("schedules.stopped", schedules=sorted(stopped))
 
     async def _pause(self) -> None:
         # Twice as long as the leader does, and not all at once.

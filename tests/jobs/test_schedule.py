@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from db.leases import Lead
+from db.ledger import commands as ledger
 from db.ledger.commands import WorkerCard
 from db.ledger.jobs import Recurring, Timetable, Work
 from db.session import Database
@@ -123,26 +124,45 @@ async def test_a_tick_that_cannot_be_made_keeps_no_other_waiting(
         await until(ticked, seconds=5)
 
 
-async def test_whoever_takes_the_lead_declares_what_its_code_knows(
+async def test_an_older_worker_stops_what_it_does_not_know_when_it_leads_and_nobody_is_left_who_does(
     database: Database, scheduler: Callable[..., Scheduler]
 ) -> None:
-    async with running(scheduler("new")) as new:
-        await until_leads(database, "new")
-        # A worker of an older version starts: it does not know the second one.
-        async with running(scheduler("old", {First.kind: KINDS[First.kind]})) as old:
+    async def stopped() -> list[str]:
+        rows = await database.reader.fetch("SELECT name FROM schedules WHERE next_tick_at IS NULL")
+        return [row["name"] for row in rows]
+
+    known = {First.kind: KINDS[First.kind]}
+    patient = SETTINGS.model_copy(update={"lease_seconds": 0.5})
+    newer = scheduler("newer")
+    async with database.transaction() as tx:
+        await ledger.beat(tx, card=newer._card, is_draining=False, now=tx.now)
+    async with running(newer) as leading:
+        await until_leads(database, "newer")
+        # It starts, says what it knows, and leads when the other goes; somebody who knows more was seen just now.
+        async with running(scheduler("older", known, patient)):
+            await end_tasks([leading])
+            await until_leads(database, "older")
+            await execute(database, "UPDATE workers SET seen_at = now() + interval '1 minute'")
+            await execute(database, "UPDATE schedules SET next_tick_at = now() - interval '1 second'")
+
+            async def ticked() -> bool:
+                return await jobs(database) == ["test.first"]
+
+            await until(ticked, seconds=5)
+            assert await stopped() == []
+            await execute(database, "DELETE FROM workers")
 
             async def is_stopped() -> bool:
-                rows = await database.reader.fetch("SELECT name FROM schedules WHERE next_tick_at IS NULL")
-                return [row["name"] for row in rows] == ["test.second"]
+                return await stopped() == ["test.second"]
 
             await until(is_stopped, seconds=5)
-            await end_tasks([new])
-            await until_leads(database, "old")
-            async with running(scheduler("newer")):
-                await end_tasks([old])
-                await until_leads(database, "newer")
-                rows = await database.reader.fetch("SELECT 1 FROM schedules WHERE next_tick_at IS NULL")
-                assert rows == []
+        # Somebody who knows it again begins it again.
+        async with running(scheduler("newest")):
+
+            async def begun_again() -> bool:
+                return await stopped() == []
+
+            await until(begun_again, seconds=5)
 
 
 async def test_a_lead_that_is_not_used_for_a_lease_is_lost(database: Database, database_url: str) -> None:

@@ -1,10 +1,10 @@
 """Recurring work: which there is, and its ticks. One tick makes one job, whoever ticks and however many do."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Text, bindparam, text
+from sqlalchemy import Interval, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from db.ledger.commands.asking import enqueue
@@ -41,9 +41,18 @@ WHERE known.next_tick_at IS NULL OR (known.kind, known.args, known.rule, known.t
     IS DISTINCT FROM (excluded.kind, excluded.args, excluded.rule, excluded.time_zone)
 """).bindparams(as_json("declared"))
 
+# Workers that know the same kinds as the leader are taken to run the same code.
 _STOP_OTHERS = text("""
-UPDATE schedules SET next_tick_at = NULL WHERE next_tick_at IS NOT NULL AND name <> ALL (:names)
-""").bindparams(bindparam("names", type_=ARRAY(Text)))
+UPDATE schedules SET next_tick_at = NULL
+WHERE next_tick_at IS NOT NULL AND name <> ALL (:names) AND NOT EXISTS (
+    SELECT FROM workers
+    WHERE seen_at > CAST(:now AS timestamptz) - CAST(:lease AS interval) AND schedules.kind = ANY (workers.kinds)
+        AND NOT (workers.kinds @> :kinds AND workers.kinds <@ :kinds)
+)
+RETURNING name
+""").bindparams(
+    bindparam("names", type_=ARRAY(Text)), bindparam("kinds", type_=ARRAY(Text)), bindparam("lease", type_=Interval())
+)
 
 # One that somebody else is ticking at this moment is left out: it needs nothing from us.
 _DUE = text("""
@@ -74,7 +83,7 @@ async def take_lead(tx: Tx, *, worker_id: UUID, worker_name: str, now: datetime)
 
 
 async def declare_schedules(tx: Tx, *, recurring: Sequence[Recurring], now: datetime) -> None:
-    """Make the table say what the code says: new ones begin, changed ones change, the others stop and stay.
+    """Make the table say what the code says: new ones begin, changed ones change. The others are left alone.
 
     A new one, and one whose rule has changed, first ticks at its next time after now.
     """
@@ -90,7 +99,17 @@ async def declare_schedules(tx: Tx, *, recurring: Sequence[Recurring], now: date
         for each in recurring
     ]
     await tx.execute(_DECLARE, {"declared": declared})
-    await tx.execute(_STOP_OTHERS, {"names": [each.name for each in recurring]})
+
+
+async def stop_schedules(
+    tx: Tx, *, recurring: Sequence[Recurring], kinds: Sequence[str], lease: timedelta, now: datetime
+) -> Sequence[str]:
+    """Stop the schedules that neither the leader's code has (`recurring`, of `kinds`) nor any other live worker's may.
+
+    For whoever leads. Their rows stay; who declares one again has it begin again. The names of those stopped.
+    """
+    values = {"names": [each.name for each in recurring], "kinds": list(kinds), "lease": lease, "now": now}
+    return list((await tx.execute(_STOP_OTHERS, values)).scalars())
 
 
 async def tick(tx: Tx, *, recurring: Recurring, epoch: int, now: datetime) -> UUID | None:

@@ -1,8 +1,8 @@
 """Schedules in the table: declared by the code, ticked once however many tick."""
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
@@ -10,10 +10,13 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy.exc import DBAPIError
 
+from db.ledger import commands as ledger
 from db.ledger.commands import scheduling
 from db.ledger.jobs import Recurring, Timetable, Work
 from db.session import Database
-from tests.support.ledger import execute, snapshot
+from tests.support.ledger import WORKER, execute, snapshot
+
+LEASE = timedelta(seconds=10)
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,12 @@ def every(interval: str, work: Work | None = None, name: str = "notes") -> Recur
 async def declare(database: Database, *recurring: Recurring) -> None:
     async with database.transaction() as tx:
         await scheduling.declare_schedules(tx, recurring=recurring, now=tx.now)
+
+
+async def stop_others(database: Database, *recurring: Recurring, kinds: Sequence[str]) -> list[str]:
+    async with database.transaction() as tx:
+        stopped = await scheduling.stop_schedules(tx, recurring=recurring, kinds=kinds, lease=LEASE, now=tx.now)
+    return sorted(stopped)
 
 
 async def lead(database: Database) -> int:
@@ -111,6 +120,11 @@ async def test_other_arguments_keep_the_time_and_another_rule_has_its_own(databa
 async def test_a_schedule_that_the_code_has_no_more_stops_and_stays(database: Database) -> None:
     await declare(database, every("1h"), every("1h", name="others"))
     await declare(database, every("1h", name="others"))
+    assert (await schedule(database))["next_tick_at"] is not None
+    # A worker of the same code lives too.
+    async with database.transaction() as tx:
+        await ledger.beat(tx, card=replace(WORKER, kinds=["test.note"]), is_draining=False, now=tx.now)
+    assert await stop_others(database, every("1h", name="others"), kinds=["test.note"]) == ["notes"]
     assert (await schedule(database))["next_tick_at"] is None
     assert (await schedule(database, "others"))["next_tick_at"] is not None
     epoch = await lead(database)
@@ -120,6 +134,18 @@ async def test_a_schedule_that_the_code_has_no_more_stops_and_stays(database: Da
     before = await now_of(database)
     await declare(database, every("1h"), every("1h", name="others"))
     assert (await schedule(database))["next_tick_at"] == every("1h").timetable.after(before)
+
+
+async def test_a_schedule_whose_kind_a_worker_of_other_code_knows_goes_on_while_that_lives(database: Database) -> None:
+    await declare(database, every("1h"), every("1h", Only(), name="only"))
+    newer = replace(WORKER, kinds=["test.note", "test.only"])
+    async with database.transaction() as tx:
+        await ledger.beat(tx, card=newer, is_draining=False, now=tx.now)
+    assert await stop_others(database, every("1h"), kinds=["test.note"]) == []
+    assert (await schedule(database, "only"))["next_tick_at"] is not None
+    database.clock.shift += LEASE + timedelta(seconds=1)
+    assert await stop_others(database, every("1h"), kinds=["test.note"]) == ["only"]
+    assert (await schedule(database))["next_tick_at"] is not None
 
 
 async def test_a_tick_is_a_job_and_the_next_time_in_one_transaction(database: Database) -> None:
