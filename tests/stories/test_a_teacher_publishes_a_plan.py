@@ -223,9 +223,9 @@ async def test_everything_that_is_wrong_with_a_plan_is_told_at_once(story: Story
         ("BAD_USER_INPUT", "input.title"),
         ("DATES_OUT_OF_ORDER", "input.taskingPlans.1.closesAt"),
         ("DATES_OUT_OF_ORDER", "input.taskingPlans.1.dueAt"),
-        ("INVALID_SETTINGS", "input.settings"),
         ("INVALID_SETTINGS", "input.settings.page_ids.0"),
         ("INVALID_SETTINGS", "input.settings.page_ids.1"),
+        ("INVALID_SETTINGS", "input.settings.speed"),
         ("NOT_FOUND", "input.taskingPlans.0.targetId"),
     ]
     assert await stored(story) == (0, 0, 0)

@@ -66,7 +66,30 @@ def _told_by_us(*_: Any) -> Any:
     return ()
 
 
-_VALIDATOR = extend(Draft202012Validator, {"multipleOf": _exact_multiple, "uniqueItems": _told_by_us})  # type: ignore[no-untyped-call]  # its stubs
+def _each_missing(_: Any, names: Sequence[str], instance: Any, __: Any) -> Any:
+    # At the property and not at the object, so that a form knows which of its fields it is.
+    if isinstance(instance, dict):
+        for name in names:
+            if name not in instance:
+                yield ValidationError("this is required", path=(name,))
+
+
+def _each_unknown(_: Any, __: Any, instance: Any, schema: Mapping[str, Any]) -> Any:
+    if isinstance(instance, dict):
+        for name in instance:
+            if name not in schema["properties"]:
+                yield ValidationError("there is no such setting here", path=(name,))
+
+
+_VALIDATOR = extend(  # type: ignore[no-untyped-call]  # its stubs
+    Draft202012Validator,
+    {
+        "multipleOf": _exact_multiple,
+        "uniqueItems": _told_by_us,
+        "required": _each_missing,
+        "additionalProperties": _each_unknown,
+    },
+)
 _VALIDATORS = {type_: _VALIDATOR(schema) for type_, schema in SCHEMAS.items()}
 
 

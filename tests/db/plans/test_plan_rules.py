@@ -111,14 +111,14 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
     assert sorted(problems(wrong)) == [
         (Code.BAD_USER_INPUT, "title"),
         (Code.DUPLICATE_TARGET, "taskingPlans.1.targetId"),
-        (Code.INVALID_SETTINGS, "settings"),
         (Code.INVALID_SETTINGS, "settings.page_ids.0"),
+        (Code.INVALID_SETTINGS, "settings.speed"),
     ]
 
 
 SETTINGS: list[tuple[PlanType, Any, list[str]]] = [
     (PlanType.READING, {"page_ids": [str(PAGE), str(OTHER_PAGE)]}, []),
-    (PlanType.READING, {}, ["settings"]),
+    (PlanType.READING, {}, ["settings.page_ids"]),
     (PlanType.READING, None, ["settings"]),
     (PlanType.READING, {"page_ids": [str(PAGE), str(PAGE)]}, ["settings.page_ids.1"]),
     (PlanType.READING, {"page_ids": [str(PAGE), str(PAGE).upper()]}, ["settings.page_ids.1"]),
@@ -146,7 +146,12 @@ SETTINGS: list[tuple[PlanType, Any, list[str]]] = [
     (PlanType.EXTERNAL, {"external_url": "javascript:alert(1)"}, ["settings.external_url"]),
     (PlanType.EXTERNAL, {"external_url": "ftp://example.org"}, ["settings.external_url"]),
     (PlanType.EVENT, {}, []),
-    (PlanType.EVENT, {"room": 7}, ["settings"]),
+    (PlanType.EVENT, {"room": 7, "row": 1}, ["settings.room", "settings.row"]),
+    (
+        PlanType.HOMEWORK,
+        {"exercises": [{"id": "e1", "weight": 1}]},
+        ["settings.exercises.0.points", "settings.exercises.0.weight", "settings.exercises_count_dynamic"],
+    ),
 ]
 
 
