@@ -96,10 +96,10 @@ class Runner:
         """Run a job that is claimed already to its outcome."""
         await self._attempt(self._begin(claimed))
 
-    def stop(self, job_id: UUID, why: Stop, reason: str | None = None) -> None:
-        """Ask one running job to stop, if it runs here."""
+    def stop(self, job_id: UUID, fence: int, why: Stop, reason: str | None = None) -> None:
+        """Ask one attempt to stop, if it runs here. A later one at the same job goes on."""
         supervision = self.running.get(job_id)
-        if supervision is not None:
+        if supervision is not None and supervision.attempt.claimed.fence == fence:
             supervision.stop(why, reason)
 
     def stop_all(self, why: Stop) -> None:
@@ -282,11 +282,12 @@ class Runner:
         """
         async with self._database.transaction() as tx:
             answer = await ledger.standing(tx, worker_id=self.card.id, held={attempt.job_id: attempt.claimed.fence})
-        if attempt.job_id in answer.lost:
+        held = (attempt.job_id, attempt.claimed.fence)
+        if held in answer.lost:
             attempt.stop = Stop.LOST
             return None
-        if attempt.job_id in answer.cancelled and verdict.state not in TERMINAL:
-            return decide_stop(reason=answer.cancelled[attempt.job_id], error=verdict.error)
+        if held in answer.cancelled and verdict.state not in TERMINAL:
+            return decide_stop(reason=answer.cancelled[held], error=verdict.error)
         return verdict
 
 

@@ -65,7 +65,7 @@ class Heartbeat:
         self._is_over = False
         self._last = self._tried = time.monotonic()
         self._failed: float | None = None
-        self._is_told = False
+        self._is_told = self._has_unknown = False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     @property
@@ -149,8 +149,10 @@ class Heartbeat:
             self._failed = time.monotonic()
             return False
         self._last, self._is_told = began, False
-        if answer.lost or answer.cancelled or answer.unknown:
+        # That nothing is unknown any more is news too.
+        if answer.lost or answer.cancelled or answer.unknown or self._has_unknown:
             self._tell(self._on_answer, answer)
+        self._has_unknown = bool(answer.unknown)
         return True
 
     async def _watch(self) -> None:

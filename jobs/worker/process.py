@@ -101,7 +101,7 @@ class WorkerProcess:
         # Half of this worker's share of the tickets: early enough that no slot waits, late enough to dispatch many.
         # Each job says so twice: when its handler ends, and when its end is written.
         self._low_water = max(1, settings.slots * settings.tickets_per_slot)
-        self._unknown: frozenset[UUID] = frozenset()
+        self._unknown: frozenset[ledger.Held] = frozenset()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then drain and go. Raises SetupError where the page's port cannot be had."""
@@ -175,14 +175,14 @@ class WorkerProcess:
 
     def _hear(self, answer: ledger.Answer) -> None:
         """What has become of our jobs."""
-        for job_id in answer.lost:
-            self.runner.stop(job_id, Stop.LOST)
-        for job_id, reason in answer.cancelled.items():
-            self.runner.stop(job_id, Stop.CANCEL, reason)
+        for job_id, fence in answer.lost:
+            self.runner.stop(job_id, fence, Stop.LOST)
+        for (job_id, fence), reason in answer.cancelled.items():
+            self.runner.stop(job_id, fence, Stop.CANCEL, reason)
         # A claim whose answer never reached us: the row says that we run it, and we know nothing of it.
-        unknown = frozenset(answer.unknown) - self.runner.held().keys()
-        for job_id in unknown & self._unknown:
-            self._give_back(job_id, answer.unknown[job_id])
+        unknown = answer.unknown - self.runner.held().items()
+        for job_id, fence in unknown & self._unknown:
+            self._give_back(job_id, fence)
         self._unknown = unknown
 
     def _give_back(self, job_id: UUID, fence: int) -> None:

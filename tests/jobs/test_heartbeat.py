@@ -104,8 +104,8 @@ async def test_it_tells_of_jobs_that_are_lost_and_of_requests_to_stop(wrist: Wri
         return bool(wrist.answers and wrist.answers[-1].cancelled)
 
     await until(told)
-    assert wrist.answers[-1].lost == {lost.job_id}
-    assert wrist.answers[-1].cancelled == {asked.job_id: "Enough."}
+    assert wrist.answers[-1].lost == {(lost.job_id, lost.fence)}
+    assert wrist.answers[-1].cancelled == {(asked.job_id, asked.fence): "Enough."}
 
 
 async def test_it_tells_of_jobs_in_our_name_that_we_do_not_know(wrist: Wrist, database: Database) -> None:
@@ -117,7 +117,16 @@ async def test_it_tells_of_jobs_in_our_name_that_we_do_not_know(wrist: Wrist, da
         return bool(wrist.answers)
 
     await until(told)
-    assert wrist.answers[-1].unknown == {claim.job_id: claim.fence}
+    assert wrist.answers[-1].unknown == {(claim.job_id, claim.fence)}
+    # That there is nothing any more is told once.
+    await execute(
+        database, "UPDATE jobs SET worker_id = NULL, state = 'completed', finished_at = now(), progress = 100"
+    )
+
+    async def settled() -> bool:
+        return not wrist.answers[-1].unknown
+
+    await until(settled)
 
 
 async def test_asked_it_beats_at_once(database_url: str, database: Database) -> None:

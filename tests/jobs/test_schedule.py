@@ -28,6 +28,9 @@ SETTINGS = WorkerSettings(
 )
 
 
+_DUE_NOW = "UPDATE schedules SET next_tick_at = now() - interval '1 second' WHERE next_tick_at IS NOT NULL"
+
+
 @dataclass(frozen=True)
 class First(Work):
     kind: ClassVar[str] = "test.first"
@@ -143,7 +146,7 @@ async def test_an_older_worker_stops_what_it_does_not_know_when_it_leads_and_nob
             await end_tasks([leading])
             await until_leads(database, "older")
             await execute(database, "UPDATE workers SET seen_at = now() + interval '1 minute'")
-            await execute(database, "UPDATE schedules SET next_tick_at = now() - interval '1 second'")
+            await execute(database, _DUE_NOW)
 
             async def ticked() -> bool:
                 return await jobs(database) == ["test.first"]

@@ -46,11 +46,15 @@ async def start(runner: Runner, database: Database, work: Work) -> tuple[UUID, "
     return job_id, task
 
 
+def fence_of(runner: Runner, job_id: UUID) -> int:
+    return runner.held()[job_id]
+
+
 async def test_a_polite_handler_stops_at_its_next_safe_point(database: Database) -> None:
     runner = runner_for(database, kinds=KINDS, settings=WorkerSettings(cancel_grace_seconds=60))
     job_id, task = await start(runner, database, Waits())
     await cancel(database, job_id, "Not needed.")
-    runner.stop(job_id, Stop.CANCEL, "Not needed.")
+    runner.stop(job_id, fence_of(runner, job_id), Stop.CANCEL, "Not needed.")
     assert await task
     row = await row_of(database, job_id)
     assert (row["state"], row["cancel_reason"]) == ("cancelled", "Not needed.")
@@ -65,7 +69,7 @@ async def test_a_handler_that_does_not_look_is_interrupted_after_the_grace(datab
     runner = runner_for(database, kinds=KINDS, settings=WorkerSettings(cancel_grace_seconds=0.1))
     job_id, task = await start(runner, database, Waits(is_polite=False))
     await cancel(database, job_id)
-    runner.stop(job_id, Stop.CANCEL)
+    runner.stop(job_id, fence_of(runner, job_id), Stop.CANCEL)
     assert await task
     assert (await row_of(database, job_id))["state"] == "cancelled"
 
@@ -82,7 +86,7 @@ async def test_a_completion_that_commits_first_wins_over_a_request_to_cancel(dat
     job_id, task = await start(runner, database, Empty())
     await entered.wait()
     await cancel(database, job_id)
-    runner.stop(job_id, Stop.CANCEL)
+    runner.stop(job_id, fence_of(runner, job_id), Stop.CANCEL)
     go.set()
     assert await task
     assert (await row_of(database, job_id))["state"] == "completed"
@@ -169,7 +173,7 @@ async def test_a_lost_job_is_interrupted_and_a_handler_that_does_not_end_is_left
     runner = runner_for(database, kinds={Empty.kind: Declared(Empty, swallow)})
     job_id, task = await start(runner, database, Empty())
     await execute(database, "UPDATE jobs SET fence = fence + 1")
-    runner.stop(job_id, Stop.LOST)
+    runner.stop(job_id, fence_of(runner, job_id), Stop.LOST)
     assert await task
     assert interrupted.is_set()
     assert runner.running == {}
@@ -177,6 +181,20 @@ async def test_a_lost_job_is_interrupted_and_a_handler_that_does_not_end_is_left
     await asyncio.wait_for(refused.wait(), 10)
     assert await effects_of(database, job_id) == []
     assert (await row_of(database, job_id))["state"] == "running"
+
+
+async def test_what_is_said_of_an_earlier_attempt_stops_no_later_one(database: Database) -> None:
+    """The answer was on its way while the job was rescued and claimed here again."""
+    runner = runner_for(database, kinds=KINDS, settings=WorkerSettings(cancel_grace_seconds=0))
+    job_id, task = await start(runner, database, Waits())
+    fence = fence_of(runner, job_id)
+    for why in (Stop.LOST, Stop.CANCEL):
+        runner.stop(job_id, fence - 1, why)
+        assert runner.running[job_id].attempt.stop is None
+    await cancel(database, job_id)
+    runner.stop(job_id, fence, Stop.CANCEL)
+    assert await task
+    assert await attempts_of(database, job_id) == [(1, "CANCELLED")]
 
 
 async def test_a_released_job_is_queued_again_at_no_cost(database: Database) -> None:

@@ -245,7 +245,7 @@ async def test_a_job_whose_answer_was_lost_is_found_and_given_back(database: Dat
     runner = runner_for(database, kinds=KINDS)
     async with database.transaction() as tx:
         answer = await ledger.standing(tx, worker_id=WORKER.id, held={})
-    assert answer.unknown == {claim.job_id: claim.fence}
+    assert answer.unknown == {(claim.job_id, claim.fence)}
     await runner.give_back(claim.job_id, claim.fence)
     row = await row_of(database, claim.job_id)
     assert (row["state"], row["interruptions"], row["crash_count"]) == ("queued", 1, 0)

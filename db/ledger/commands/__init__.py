@@ -20,7 +20,7 @@ from db.ledger.commands.dispatching import (
     spare,
     unclaimed,
 )
-from db.ledger.commands.fleet import Answer, WorkerCard, beat, keep_house, retire, standing
+from db.ledger.commands.fleet import Answer, Held, WorkerCard, beat, keep_house, retire, standing
 from db.ledger.commands.queues import limit_queue, limits_of, pause_queue, resume_queue
 from db.ledger.commands.running import Claimed, Ending, Line, Ticket, claim, end_attempts, hold, note, note_many
 from db.ledger.commands.sweeping import Stranded, deaf, lost, overdue
@@ -33,6 +33,7 @@ __all__ = [
     "Dispatched",
     "Ending",
     "Enqueued",
+    "Held",
     "Line",
     "Stranded",
     "Ticket",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 from uuid import UUID
 
 from sqlalchemy import BigInteger, Text, Uuid, bindparam, text
@@ -22,15 +23,19 @@ class WorkerCard:
     slots: int
 
 
+# A job under a fence: one attempt at it. The same worker may have had an earlier one.
+Held: TypeAlias = tuple[UUID, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a worker is told about the jobs that it believes to hold."""
+    """What a worker is told about the attempts that it believes to hold. It is true of these and of no later ones."""
 
-    lost: frozenset[UUID]
-    # Job → the reason given, if one was.
-    cancelled: Mapping[UUID, str | None]
-    # Jobs that the tables say this worker runs, which it did not name, with their fences.
-    unknown: Mapping[UUID, int]
+    lost: frozenset[Held]
+    # Attempt → the reason given, if one was.
+    cancelled: Mapping[Held, str | None]
+    # Attempts that the tables say this worker makes, at jobs that it did not name.
+    unknown: frozenset[Held]
 
 
 _BEAT = text("""
@@ -44,7 +49,7 @@ ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, is_draining = exclude
 
 # What became of the jobs named, as far as it matters; and running jobs that were not named.
 _STANDING = text("""
-SELECT held.id, jobs.fence, jobs.cancel_reason,
+SELECT held.id, held.fence, jobs.cancel_reason,
     CASE WHEN jobs.fence IS DISTINCT FROM held.fence OR jobs.state <> 'running' THEN 'lost' ELSE 'cancelled' END AS why
 FROM unnest(:ids, :fences) AS held (id, fence) LEFT JOIN jobs ON jobs.id = held.id
 WHERE jobs.fence IS DISTINCT FROM held.fence OR jobs.state <> 'running' OR jobs.cancel_requested_at IS NOT NULL
@@ -79,9 +84,9 @@ async def standing(tx: Tx, *, worker_id: UUID, held: Mapping[UUID, int]) -> Answ
     values = {"worker_id": worker_id, "ids": list(held), "fences": list(held.values())}
     rows = (await tx.execute(_STANDING, values)).all()
     return Answer(
-        lost=frozenset(row.id for row in rows if row.why == "lost"),
-        cancelled={row.id: row.cancel_reason for row in rows if row.why == "cancelled"},
-        unknown={row.id: row.fence for row in rows if row.why == "unknown"},
+        lost=frozenset((row.id, row.fence) for row in rows if row.why == "lost"),
+        cancelled={(row.id, row.fence): row.cancel_reason for row in rows if row.why == "cancelled"},
+        unknown=frozenset((row.id, row.fence) for row in rows if row.why == "unknown"),
     )
 
 

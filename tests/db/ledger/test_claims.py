@@ -171,9 +171,9 @@ async def test_a_worker_is_told_what_became_of_its_jobs(database: Database) -> N
             tx, worker_id=WORKER.id, held={each.job_id: each.fence for each in (kept, lost, asked)}
         )
     assert answer == ledger.Answer(
-        lost=frozenset({lost.job_id}),
-        cancelled={asked.job_id: "Not needed."},
-        unknown={unnamed.job_id: unnamed.fence},
+        lost=frozenset({(lost.job_id, lost.fence)}),
+        cancelled={(asked.job_id, asked.fence): "Not needed."},
+        unknown=frozenset({(unnamed.job_id, unnamed.fence)}),
     )
 
 

@@ -87,9 +87,10 @@ class Working(Acting):
         async with self.database.transaction() as tx:
             await ledger.beat(tx, card=one.card, is_draining=False, now=tx.now)
             answer = await ledger.standing(tx, worker_id=one.card.id, held=held)
-        self.ghosts += [attempt for attempt in one.runs if attempt.job_id in answer.lost]
-        one.runs = [attempt for attempt in one.runs if attempt.job_id not in answer.lost]
-        for job_id, fence in answer.unknown.items():
+        lost = [attempt for attempt in one.runs if (attempt.job_id, attempt.claimed.fence) in answer.lost]
+        self.ghosts += lost
+        one.runs = [attempt for attempt in one.runs if attempt not in lost]
+        for job_id, fence in answer.unknown:
             verdict = decide_release(is_cancel_requested=False)
             await self.attempted(self._end([Ending(job_id, fence, verdict, is_taken_away=True)]))
 
