@@ -48,6 +48,18 @@ class CourseAssigned(ClassWork):
 
 
 @dataclass(frozen=True)
+class ReachChanged(ClassWork):
+    """A class was archived or put back, or has left its course: plans reach its members no longer, or again.
+
+    `course_id`: the course that it is in, or has left. One that it got is `class.course_assigned`, which leads to the
+    same; that one is told alone.
+    """
+
+    kind: ClassVar[str] = "class.reach_changed"
+    course_id: UUID
+
+
+@dataclass(frozen=True)
 class RescopeEnabled(ClassWork):
     """A class that has a course had its rescoping switched on."""
 

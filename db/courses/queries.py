@@ -232,6 +232,14 @@ async def active_members(tx: Tx, *, class_id: UUID) -> list[UUID]:
     return [user_id for user_id in await tx.scalars(found.order_by(Enrollment.user_id)) if user_id is not None]
 
 
+async def members_ever(tx: Tx, *, class_id: UUID) -> list[UUID]:
+    """The users who are active in a class or have left it, in the order of their keys."""
+    found = select(Enrollment.user_id).where(Enrollment.class_id == class_id, Enrollment.user_id.is_not(None))
+    return [
+        user_id for user_id in await tx.scalars(found.distinct().order_by(Enrollment.user_id)) if user_id is not None
+    ]
+
+
 _OWN_COURSES = """
 SELECT id FROM courses WHERE id IN (
     SELECT course_id FROM course_teachers WHERE user_id = $1

@@ -6,9 +6,10 @@ change concerned, and leaves alone whoever has left or come back meanwhile.
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
-from db.courses.jobs import CourseAssigned, MembersAdded, MembersDropped, RescopeEnabled
-from db.courses.queries import active_members, members_of_change
+from db.courses.jobs import CourseAssigned, MembersAdded, MembersDropped, ReachChanged, RescopeEnabled
+from db.courses.queries import active_members, members_ever, members_of_change
 from db.courses.rules import EnrollmentStatus
 from db.plans import commands as plans
 from jobs.attempt import Attempt, handles
@@ -52,15 +53,29 @@ async def course_assigned(attempt: Attempt, work: CourseAssigned) -> Mapping[str
 
     What they have touched stays theirs.
     """
+    await _follow_class(attempt, class_id=work.class_id)
+    return None
+
+
+@handles(ReachChanged)
+async def reach_changed(attempt: Attempt, work: ReachChanged) -> Mapping[str, Any] | None:
+    """A class was archived, put back, or has left its course: what its members have not touched goes, or comes again.
+
+    What they have touched stays theirs.
+    """
+    await _follow_class(attempt, class_id=work.class_id, course_id=work.course_id)
+    return None
+
+
+async def _follow_class(attempt: Attempt, *, class_id: UUID, course_id: UUID | None = None) -> None:
     await attempt.progress(step="Looking who is in the class")
     async with attempt.completing() as end:
-        members = await active_members(end.tx, class_id=work.class_id)
-        await plans.drop_learners(end.tx, user_ids=members, now=end.tx.now)
-        await plans.ask_to_enroll(
-            end.tx, class_id=work.class_id, user_ids=members, moves=False, actor_id=attempt.actor_id
-        )
+        members = await active_members(end.tx, class_id=class_id)
+        # Also who has left since: leaving a class without a course is told to nobody.
+        concerned = await members_ever(end.tx, class_id=class_id)
+        await plans.drop_learners(end.tx, user_ids=concerned, course_id=course_id, now=end.tx.now)
+        await plans.ask_to_enroll(end.tx, class_id=class_id, user_ids=members, moves=False, actor_id=attempt.actor_id)
         end.result = {"members": len(members)}
-    return None
 
 
 @handles(RescopeEnabled)

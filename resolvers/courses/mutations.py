@@ -183,7 +183,7 @@ class UpdateClassInput:
         "Whether its learners may skip what they have already mastered; null is refused.", default=strawberry.UNSET
     )
     is_archived: bool | None = attr(
-        "Whether it is put away: its roster stays as it is; null is refused.", default=strawberry.UNSET
+        "Whether it is put away: its roster stays, and no plan reaches it; null is refused.", default=strawberry.UNSET
     )
     idempotency_key: str | None = attr(IDEMPOTENCY_KEY, default=None)
 
@@ -211,7 +211,7 @@ class UpdateClassPayload(MutationPayload):
 
 @mutation
 async def create_class(tx: Tx, viewer: Viewer, input: CreateClassInput) -> CreateClassPayload:
-    """Make a class. In a course for the course's teachers, EDITOR and ADMIN.
+    """Make a class; whoever joins it gets its course's tasks. In a course for the course's teachers, EDITOR and ADMIN.
 
     Without a course for EDITOR and ADMIN, and for whoever teaches something already and is to teach this class too.
     """
@@ -233,6 +233,9 @@ async def update_class(tx: Tx, viewer: Viewer, input: UpdateClassInput) -> Updat
     """Change a class. For its teachers, those of its course, EDITOR and ADMIN.
 
     Once its course is over, it can be archived or leave for another course, and nothing else: COURSE_ENDED.
+
+    Where it is archived, put back, or gets, changes or leaves its course, one of `jobs` cancels the tasks of plans that
+    no longer reach its members, save those that they have touched, and gives them what reaches them now and is missing.
     """
     class_id = decode_id(input.class_id, "CourseClass") or NOTHING
     done = await commands.update_class(tx, actor=viewer, class_id=class_id, changes=_class_changes(input), now=tx.now)

@@ -1,8 +1,10 @@
 """The jobs that follow from changes of classes, run by the real runner."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
 from sqlalchemy import text
 
 from db.accounts.rules import Role, Viewer
@@ -12,6 +14,7 @@ from tests.support.api import Api, id_of
 from tests.support.courses import make_class, make_course
 from tests.support.drain import drain
 from tests.support.people import admin, person
+from tests.support.plans import World, a_world, another_class
 
 
 async def outcomes(database: Database) -> list[tuple[str, str, Any]]:
@@ -83,6 +86,135 @@ async def test_a_course_and_rescoping_concern_everybody_in_the_class(database: D
         ("class.course_assigned", "completed", {"members": 2}),
         ("class.rescope_enabled", "completed", {"members": 2}),
     ]
+
+
+async def tasks_of(world: World, plan_id: UUID, learner: UUID) -> list[str]:
+    return sorted(task.status for task in await world.live_tasks(plan_id) if task.assignee_user_id == learner)
+
+
+async def enroll_jobs(world: World) -> int:
+    (row,) = await world.rows("SELECT count(*) AS n FROM jobs WHERE kind = 'plan.enroll'")
+    return int(row.n)
+
+
+@pytest.mark.parametrize(
+    ("away", "back"),
+    [
+        ({"is_archived": True}, {"is_archived": False}),
+        ({"course_id": None}, {"course_id": "its course"}),
+        ({"course_id": None, "is_archived": True}, {"course_id": "its course", "is_archived": False}),
+    ],
+)
+async def test_a_class_that_is_put_away_loses_what_is_untouched_and_gets_it_again_when_it_is_back(
+    database: Database, away: dict[str, Any], back: dict[str, Any]
+) -> None:
+    world = await a_world(database, learners=3)
+    second, others = await another_class(world, learners=1)
+    for_class = await world.published()
+    for_course = await world.published(world.tasking("Course", world.course_id))
+    touched, _, elsewhere = world.learners
+    await world.enroll(elsewhere, class_id=second)  # reached by the plan of the course all the same
+    await drain(database)
+    await world.rows("UPDATE tasks SET is_touched = true WHERE assignee_user_id = :id RETURNING 1", id=touched)
+    asked = await enroll_jobs(world)
+
+    (job_id,) = await world.change_class(**away)
+    await drain(database)
+    assert (await world.job(job_id)).result == {"members": 3}
+    assert await enroll_jobs(world) == asked
+    assert [await tasks_of(world, for_class, each) for each in world.learners] == [
+        ["ASSIGNED"],
+        ["CANCELLED"],
+        ["CANCELLED"],
+    ]
+    assert [await tasks_of(world, for_course, each) for each in [*world.learners, *others]] == [
+        ["ASSIGNED"],
+        ["CANCELLED"],
+        ["ASSIGNED"],
+        ["ASSIGNED"],
+    ]
+    cancelled = [task for task in await world.live_tasks(for_class) if task.status == "CANCELLED"]
+    assert {task.cancelled_by_id for task in cancelled} == {None}
+
+    (job_id,) = await world.change_class(
+        **{name: world.course_id if value == "its course" else value for name, value in back.items()}
+    )
+    await drain(database)
+    assert (await world.job(job_id)).result == {"members": 3}
+    assert await enroll_jobs(world) == asked + 3
+    again = ["ASSIGNED", "CANCELLED"]
+    assert [await tasks_of(world, for_class, each) for each in world.learners] == [["ASSIGNED"], again, again]
+    assert [await tasks_of(world, for_course, each) for each in [*world.learners, *others]] == [
+        ["ASSIGNED"],
+        again,
+        ["ASSIGNED"],
+        ["ASSIGNED"],
+    ]
+
+
+async def test_what_somebody_has_cancelled_does_not_come_again_with_the_class(database: Database) -> None:
+    world = await a_world(database, learners=1)
+    plan_id = await world.published()
+    await world.rows(
+        "UPDATE tasks SET status = 'CANCELLED', closed_at = now(), is_touched = true, cancelled_by_id = :by"
+        " RETURNING 1",
+        by=world.teacher.user_id,
+    )
+    for is_archived in (True, False):
+        await world.change_class(is_archived=is_archived)
+        await drain(database)
+    assert await tasks_of(world, plan_id, world.learners[0]) == ["CANCELLED"]
+
+
+async def test_who_leaves_a_class_that_has_just_left_its_course_keeps_nothing_untouched(database: Database) -> None:
+    world = await a_world(database, learners=2)
+    plan_id = await world.published()
+    await world.change_class(course_id=None)
+    await world.drop(world.learners[0])  # from a class without a course: that is told to nobody
+    await drain(database)
+    assert [await tasks_of(world, plan_id, each) for each in world.learners] == [["CANCELLED"], ["CANCELLED"]]
+
+
+async def test_who_joined_a_class_that_is_archived_by_then_gets_nothing_before_it_is_back(database: Database) -> None:
+    world = await a_world(database, learners=1)
+    plan_id = await world.published()
+    (late,) = await world.newcomers(1)
+    await world.enroll(late)
+    await world.change_class(is_archived=True)
+    await drain(database)
+    assert (await tasks_of(world, plan_id, late), await enroll_jobs(world)) == ([], 0)
+    await world.change_class(is_archived=False)
+    await drain(database)
+    assert await tasks_of(world, plan_id, late) == ["ASSIGNED"]
+
+
+async def test_a_user_who_is_not_active_keeps_what_they_have_until_tasks_are_replaced(database: Database) -> None:
+    world = await a_world(database, learners=3)
+    plan_id = await world.published()
+    touched, untouched, active = world.learners
+    await world.rows("UPDATE tasks SET is_touched = true WHERE assignee_user_id = :id RETURNING 1", id=touched)
+    await world.rows("UPDATE users SET is_active = false WHERE id <> :id RETURNING 1", id=active)
+    assert [await tasks_of(world, plan_id, each) for each in world.learners] == [["ASSIGNED"]] * 3
+    await world.publish(plan_id)
+    await drain(database)
+    assert [await tasks_of(world, plan_id, each) for each in world.learners] == [["CANCELLED"], [], ["ASSIGNED"]]
+    await world.rows("UPDATE users SET is_active = true RETURNING 1")
+    await world.publish(plan_id)
+    await drain(database)
+    assert [await tasks_of(world, plan_id, each) for each in world.learners] == [
+        ["ASSIGNED", "CANCELLED"],
+        ["ASSIGNED"],
+        ["ASSIGNED"],
+    ]
+    # Once it is open, a publication leaves their task as it is.
+    world.database.clock.shift += timedelta(days=1, hours=1)
+    await world.rows("UPDATE users SET is_active = false WHERE id <> :id RETURNING 1", id=active)
+    await world.update(plan_id, title="Anew")
+    await drain(database)
+    titles = {
+        task.assignee_user_id: task.title for task in await world.live_tasks(plan_id) if task.status == "ASSIGNED"
+    }
+    assert titles == {touched: "Read about forces", untouched: "Read about forces", active: "Anew"}
 
 
 async def test_the_jobs_of_a_class_are_seen_by_its_teachers_and_editors_only(database: Database) -> None:

@@ -3,6 +3,9 @@
 import asyncio
 import contextlib
 import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,10 +14,11 @@ from sqlalchemy import text
 
 from db.errors import Refused
 from db.plans import commands as plans
-from db.plans.jobs import EnrollLearner
+from db.plans.jobs import EnrollLearner, PublishPlan
 from db.session import Database
+from jobs.registry import load
 from tests.support.drain import drain
-from tests.support.plans import a_world, another_class
+from tests.support.plans import World, a_world, another_class
 from tests.support.workers import until_waiting
 
 # Who is reached by a plan and has no task or two; who is not reached and has one that they never began.
@@ -23,6 +27,7 @@ WRONG = """
         SELECT DISTINCT p.id AS plan_id, e.user_id FROM plans p
         JOIN tasking_plans g ON g.plan_id = p.id
         JOIN classes k ON k.course_id = p.course_id AND (g.class_id = k.id OR g.course_id = k.course_id)
+            AND NOT k.is_archived
         JOIN enrollments e ON e.class_id = k.id AND e.status = 'ACTIVE'
         WHERE p.live_generation > 0
     ), live AS (
@@ -100,6 +105,118 @@ async def test_who_leaves_while_their_tasks_are_made_has_none_of_them_left(datab
     assert status == {world.learners[0]: "ASSIGNED", late: "CANCELLED"}
 
 
+OTHERS = {kind: each for kind, each in load().items() if kind != PublishPlan.kind}
+
+
+@asynccontextmanager
+async def stopped_at(world: World, plan_id: UUID, learner: UUID) -> AsyncIterator[None]:
+    """Within the block a publication gets as far as the batch that makes this learner's task, and waits there.
+
+    Somebody else is making the same task, and takes it back at the end: then the publication goes on.
+    """
+    with contextlib.suppress(_TakenBack):
+        async with world.database.transaction() as tx:
+            made = await tx.affect(
+                text(
+                    "INSERT INTO tasks (type_name, title, assignee_user_id, plan_id, generation)"
+                    " SELECT 'reading', 'Nobody sees this', :learner, id, publish_generation FROM plans WHERE id = :id"
+                ),
+                {"id": plan_id, "learner": learner},
+            )
+            assert made == 1
+            publishing = asyncio.create_task(drain(world.database))
+            await until_waiting(world.database)
+            yield
+            raise _TakenBack
+    await publishing
+
+
+class _TakenBack(Exception):
+    """The transaction is to leave nothing."""
+
+
+# The learners of the first class are all in the first batch of 50: that one waits, having read the classes as they
+# were, or it is committed, and one that comes after it waits.
+@pytest.mark.parametrize("waits_in_batch", [1, 2])
+@pytest.mark.parametrize("becomes_archived", [True, False])
+async def test_who_is_in_a_class_that_is_archived_or_put_back_while_a_publication_runs_has_what_reaches_them(
+    database: Database, becomes_archived: bool, waits_in_batch: int
+) -> None:
+    world = await a_world(database, learners=4)
+    _, others = await another_class(world, learners=60)
+    plan_id = await world.published(world.tasking("Course", world.course_id))
+    touched, *_ = world.learners
+    await world.rows("UPDATE tasks SET is_touched = true WHERE assignee_user_id = :id RETURNING id", id=touched)
+    if not becomes_archived:
+        await world.change_class(is_archived=True)
+        await drain(database)
+    await world.publish(plan_id)
+    async with stopped_at(world, plan_id, sorted([*world.learners, *others])[0 if waits_in_batch == 1 else 55]):
+        await world.change_class(is_archived=becomes_archived)
+        await drain(database, kinds=OTHERS)
+    live = [task for task in await world.live_tasks(plan_id) if task.status != "CANCELLED"]
+    reached = others if becomes_archived else [*world.learners, *others]
+    assert [task.assignee_user_id for task in live] == sorted(reached)
+    assert {task.generation for task in live} == {2}
+    # Where the tasks are replaced, one that was touched and is out of reach stays as it was, but cancelled.
+    (own,) = [task for task in await world.live_tasks(plan_id) if task.assignee_user_id == touched]
+    assert (own.status, own.generation) == ("CANCELLED" if becomes_archived else "ASSIGNED", 2)
+    assert await world.rows(WRONG) == []
+    assert await world.rows("SELECT 1 FROM plan_roster_changes") == []
+    assert await world.rows("SELECT 1 FROM jobs WHERE state <> 'completed'") == []
+
+
+@pytest.mark.parametrize("goes_live", [True, False])
+async def test_a_class_archived_while_a_publication_that_keeps_tasks_writes_has_none_left_even_if_it_is_cancelled(
+    database: Database, goes_live: bool
+) -> None:
+    world = await a_world(database, learners=2)
+    plan_id = await world.published(world.tasking("Course", world.course_id))
+    touched, untouched = world.learners
+    await world.rows("UPDATE tasks SET is_touched = true WHERE assignee_user_id = :id RETURNING id", id=touched)
+    second, others = await another_class(world, learners=3)
+    database.clock.shift += timedelta(days=1, hours=1)
+    saved = await world.publish(plan_id)
+    work = PublishPlan(plan_id=plan_id, generation=2, keeps_tasks=True)
+    async with database.transaction() as tx:
+        publication = await plans.begin(tx, work=work, is_first_attempt=True)
+    async with database.transaction() as tx:
+        (batch,) = publication.batches
+        made = await plans.make_batch(tx, work=work, publication=publication, batch=batch, actor_id=None, now=tx.now)
+        assert made == 3
+        for class_id in (world.class_id, second):
+            await world.change_class(class_id, is_archived=True)
+        following = asyncio.create_task(drain(database, kinds=OTHERS))
+        await until_waiting(database, 2)
+    await following
+    left = {task.assignee_user_id: task.status for task in await world.live_tasks(plan_id)}
+    assert left == {touched: "ASSIGNED", **dict.fromkeys([untouched, *others], "CANCELLED")}
+    if goes_live:
+        await drain(database)
+    else:
+        await world.withdraw(plan_id)
+    assert (await world.job(saved.job_id)).state == "completed" if goes_live else "cancelled"
+    assert {task.assignee_user_id: task.status for task in await world.live_tasks(plan_id)} == left
+
+
+@pytest.mark.parametrize("change", [{"is_archived": True}, {"course_id": None}])
+async def test_who_is_given_tasks_while_their_class_goes_out_of_reach_has_none_of_them_left(
+    database: Database, change: dict[str, Any]
+) -> None:
+    world = await a_world(database, learners=1)
+    plan_id = await world.published()
+    (late,) = await world.newcomers(1)
+    await world.enroll(late)
+    async with database.transaction() as tx:
+        work = EnrollLearner(course_id=world.course_id, user_id=late)
+        assert (await plans.enroll_learner(tx, work=work, now=tx.now))["tasks_created"] == 1
+        await world.change_class(**change)
+        following = asyncio.create_task(drain(database))
+        await until_waiting(database)
+    await following
+    assert [task.status for task in await world.live_tasks(plan_id)] == ["CANCELLED", "CANCELLED"]
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_whatever_happens_at_once_everybody_has_in_the_end_what_reaches_them(
     database: Database, seed: int
@@ -111,6 +228,8 @@ async def test_whatever_happens_at_once_everybody_has_in_the_end_what_reaches_th
     classes = [world.class_id, second]
     targets = [world.tasking(), world.tasking(key=second), world.tasking("Course", world.course_id)]
     plan_ids = [await world.published(target) for target in targets]
+    # Open from the start: its publications keep what is there.
+    plan_ids.append(await world.published(world.tasking("Course", world.course_id, opens=0)))
 
     async def touch(plan_id: UUID, learner: UUID) -> None:
         async with database.transaction() as tx:
@@ -135,6 +254,8 @@ async def test_whatever_happens_at_once_everybody_has_in_the_end_what_reaches_th
                 lambda: world.drop(learner),
                 lambda: world.move(learner, class_id),
                 lambda: touch(plan_id, learner),
+                lambda: world.change_class(class_id, is_archived=dice.random() < 0.5),
+                lambda: world.change_class(class_id, course_id=dice.choice([None, world.course_id])),
                 lambda: drain(database),
             ]
         )

@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from db.accounts.rules import Role, Viewer
 from db.courses import commands as courses
+from db.courses.rules import ClassChanges
 from db.plans import commands as plans
 from db.plans.commands import Extended, PlanChanges, Saved, TaskingWanted, Withdrawn
 from db.plans.rules import PlanType
@@ -214,6 +215,18 @@ class World:
                 to_class_id=to_class_id,
                 now=tx.now,
             )
+
+    async def change_class(self, class_id: UUID | None = None, **changes: Any) -> list[UUID]:
+        """Change the class, or another one, as its teacher: the jobs that follow."""
+        async with self.database.transaction() as tx:
+            done = await courses.update_class(
+                tx,
+                actor=self.teacher,
+                class_id=class_id or self.class_id,
+                changes=ClassChanges(**changes),  # type: ignore[typeddict-item]  # given by name
+                now=tx.now,
+            )
+        return list(done.job_ids)
 
     async def rows(self, sql: str, **values: Any) -> list[Any]:
         """What is stored."""

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from db.accounts.commands import facts_of
 from db.accounts.rules import Viewer
 from db.courses.commands.surroundings import course_facts, rolls_of, subject_of, teaches_anything
-from db.courses.jobs import ClassWork, CourseAssigned, RescopeEnabled
+from db.courses.jobs import ClassWork, CourseAssigned, ReachChanged, RescopeEnabled
 from db.courses.models import ClassCoTeacher, CourseClass, Enrollment
 from db.courses.rules.access import require_class_editor
 from db.courses.rules.changes import (
@@ -72,8 +72,8 @@ async def create_class(
 async def update_class(tx: Tx, *, actor: Viewer, class_id: UUID, changes: ClassChanges, now: datetime) -> ClassChanged:
     """Change a class. Raises Refused with everything that is wrong.
 
-    A course that is new to it, and rescoping switched on, concern its members: a job each, in this transaction, where
-    there are any.
+    A course that is new to it, one that it has left, being archived or put back, and rescoping switched on concern its
+    members: one job for its plans and one for rescoping, in this transaction, where there are members.
     """
     roll = (await rolls_of(tx, actor=actor, class_ids=[class_id])).get(class_id)
     require_class_editor(actor, roll.standing if roll else None, "classId")
@@ -100,6 +100,8 @@ async def _tell(tx: Tx, actor: Viewer, roll: ClassRoll, update: ClassUpdate) -> 
     works: list[ClassWork] = []
     if update.is_course_assigned and update.values.course_id is not None:
         works.append(CourseAssigned(roll.id, update.values.course_id))
+    if update.reach_changed_of is not None:
+        works.append(ReachChanged(roll.id, update.reach_changed_of))
     if update.is_rescope_enabled:
         works.append(RescopeEnabled(roll.id))
     if not works or not await _has_members(tx, roll.id):

@@ -70,10 +70,14 @@ class ClassValues:
 
 @dataclass(frozen=True, slots=True)
 class ClassUpdate:
-    """What a class becomes, and which of the domains above have work with it."""
+    """What a class becomes, and which of the domains above have work with it.
+
+    `reach_changed_of`: the course that reaches its members no longer or again, where none is assigned anew.
+    """
 
     values: ClassValues
     is_course_assigned: bool
+    reach_changed_of: UUID | None
     is_rescope_enabled: bool
 
 
@@ -179,9 +183,12 @@ def decide_class_update(
     problems += _teacher_problems(after, known, set(changes))
     raise_problems(problems)
     after = _tidy(after)
+    is_course_assigned = moves and after.course_id is not None
+    is_put_away_or_back = after.is_archived != before.is_archived
     return ClassUpdate(
         values=after,
-        is_course_assigned=moves and after.course_id is not None,
+        is_course_assigned=is_course_assigned,
+        reach_changed_of=before.course_id if (moves or is_put_away_or_back) and not is_course_assigned else None,
         is_rescope_enabled=after.rescope_enabled and not before.rescope_enabled and after.course_id is not None,
     )
 

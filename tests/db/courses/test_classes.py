@@ -112,11 +112,34 @@ async def test_a_course_and_rescoping_that_are_new_to_its_members_are_a_job_each
     assert (await change(database, ed, class_id, {"course_id": course_id, "rescope_enabled": True})).job_ids == ()
 
 
+async def test_whatever_changes_whom_plans_reach_is_told_by_one_job(database: Database) -> None:
+    ed, teacher, learner = await person(database, "Ed", Role.EDITOR), await person(database), await person(database)
+    course_id, other_id = await make_course(database, ed), await make_course(database, ed, content=document("logic"))
+    class_id = await make_class(database, ed, teacher, course_id=course_id, learners=[learner])
+    reach = ("class.reach_changed", {"class_id": str(class_id), "course_id": str(course_id)})
+    assigned = ("class.course_assigned", {"class_id": str(class_id), "course_id": str(other_id)})
+    changes: list[tuple[ClassChanges, list[Any]]] = [
+        ({"is_archived": True}, [reach]),
+        ({"is_archived": True, "name": "Old"}, []),
+        ({"is_archived": False}, [reach]),
+        ({"is_archived": True, "course_id": None}, [reach]),
+        ({"is_archived": False}, []),  # no plan reaches a class without a course
+        ({"is_archived": True, "course_id": other_id}, [assigned]),
+    ]
+    told = await jobs_of(database)
+    for given, expected in changes:
+        changed = await change(database, ed, class_id, given)
+        told += expected
+        assert await jobs_of(database) == told
+        assert len(changed.job_ids) == len(expected)
+
+
 async def test_a_class_without_members_needs_no_job(database: Database) -> None:
     ed, teacher = await person(database, "Ed", Role.EDITOR), await person(database)
     course_id = await make_course(database, ed)
     class_id = await make_class(database, ed, teacher)
     assert (await change(database, ed, class_id, {"course_id": course_id})).job_ids == ()
+    assert (await change(database, ed, class_id, {"is_archived": True})).job_ids == ()
 
 
 async def test_co_teachers_are_replaced_by_the_list_that_is_given(database: Database) -> None:

@@ -230,6 +230,32 @@ def test_a_course_is_assigned_where_it_is_another_than_before() -> None:
     assert changed({"course_id": None}) == (replace(PERIOD, course_id=None), False, False)
 
 
+def reach_changed(changes: ClassChanges, before: ClassValues = PERIOD) -> UUID | None:
+    update = decide_class_update(
+        MEMBER,
+        before=before,
+        changes=changes,
+        course_before=course(CLASS_TEACHER),
+        course_after=course(COURSE_TEACHER, id_=ELSEWHERE),
+        known=KNOWN,
+        now=NOW,
+    )
+    return update.reach_changed_of
+
+
+def test_its_course_reaches_a_class_no_longer_or_again_where_it_is_archived_put_back_or_leaves_it() -> None:
+    archived = replace(PERIOD, is_archived=True)
+    assert reach_changed({"is_archived": True}) == COURSE
+    assert reach_changed({"is_archived": False}, archived) == COURSE
+    assert reach_changed({"course_id": None}) == COURSE
+    assert reach_changed({"course_id": None, "is_archived": True}) == COURSE
+    assert reach_changed({"is_archived": True}, archived) is None
+    assert reach_changed({"course_id": COURSE, "name": "New"}) is None
+    # The course that it gets is told instead, whatever else changes.
+    assert reach_changed({"course_id": ELSEWHERE, "is_archived": False}, archived) is None
+    assert reach_changed({"is_archived": True}, replace(PERIOD, course_id=None)) is None
+
+
 @pytest.mark.parametrize(
     ("target", "code"),
     [

@@ -18,9 +18,12 @@ CLASS = "CourseClass"
 
 
 async def ask_to_enroll(tx: Tx, *, class_id: UUID, user_ids: Sequence[UUID], moves: bool, actor_id: UUID | None) -> int:
-    """Ask for one job for each of these learners, where the class's course has plans that were published; how many."""
+    """Ask for one job for each of these learners, where the class's course has plans that were published; how many.
+
+    None for a class that is archived or has no course: no plan reaches anybody through it.
+    """
     found = (await tx.execute(sql.READ_CLASS, {"class_id": class_id})).one_or_none()
-    if found is None or not found.has_plans:
+    if found is None:
         return 0
     subject = Subject(CLASS, class_id, found.name)
     for first in range(0, len(user_ids), ASKED_AT_ONCE):

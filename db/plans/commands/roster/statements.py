@@ -39,6 +39,29 @@ LOCK_PLANS_OF_LEARNERS = text(
     ORDER BY p.id FOR KEY SHARE
     """
 )
+BEFORE_WAITING = text("SAVEPOINT before_waiting")
+LET_GO = text("ROLLBACK TO SAVEPOINT before_waiting")
+# Against `LOCK_ENROLLMENTS` below: what changes a class leaves its enrollments as they are, and so waits for nobody.
+WAIT_FOR_ENROLLING = text(
+    """
+    SELECT count(*) FROM (
+        SELECT FROM enrollments e WHERE e.user_id = ANY(:learners) AND e.status = 'ACTIVE'
+        ORDER BY e.id FOR NO KEY UPDATE
+    ) waited
+    """
+)
+# A publication that keeps the tasks makes them where they are seen at once, each batch sharing the plan. It may never
+# go live, and then nobody would look again. Those that replace the tasks go live or leave nothing.
+WAIT_FOR_BATCHES = text(
+    """
+    SELECT count(*) FROM (
+        SELECT FROM plans p
+        WHERE p.state = 'PUBLISHING' AND NOT p.is_replacing
+            AND (CAST(:course_id AS uuid) IS NULL OR p.course_id = :course_id)
+        ORDER BY p.id FOR NO KEY UPDATE
+    ) waited
+    """
+)
 NOTE_CHANGE = text(
     """
     INSERT INTO plan_roster_changes (plan_id, user_id)
@@ -48,13 +71,14 @@ NOTE_CHANGE = text(
     """
 )
 
-# Where the class is taught, and whether that course has anything that learners have, or are about to get.
+# Where the class is taught, where its course has anything that learners have, or are about to get. No row for a class
+# that no plan reaches: it is archived, or has no course.
 READ_CLASS = text(
     """
-    SELECT k.course_id, k.name, EXISTS (
+    SELECT k.course_id, k.name FROM classes k
+    WHERE k.id = :class_id AND NOT k.is_archived AND EXISTS (
         SELECT FROM plans p WHERE p.course_id = k.course_id AND (p.live_generation > 0 OR p.state = 'PUBLISHING')
-    ) AS has_plans
-    FROM classes k WHERE k.id = :class_id
+    )
     """
 )
 
