@@ -299,7 +299,7 @@ async def _follow_roster(tx: Tx, work: PublishPlan, publication: Publication, va
     if not changed:
         return 0
     if work.keeps_tasks:
-        await cancel_untouched(tx, user_ids=changed, now=values["now"])
+        await cancel_untouched(tx, user_ids=changed, plan_id=work.plan_id, now=values["now"])
         return 0
     among = {**values, "learners": changed}
     joined = await tx.affect(sql.MAKE_AMONG[publication.picks > 0], among)

@@ -36,9 +36,9 @@ async def _wait_for_makers(tx: Tx, values: dict[str, Any]) -> None:
     await tx.execute(sql.LET_GO)
 
 
-async def cancel_untouched(tx: Tx, *, user_ids: Sequence[UUID], now: datetime) -> int:
-    """The cancelling alone; the caller holds the plans."""
-    values: dict[str, Any] = {"learners": list(user_ids), "now": now}
+async def cancel_untouched(tx: Tx, *, user_ids: Sequence[UUID], plan_id: UUID | None = None, now: datetime) -> int:
+    """The cancelling alone, of one plan or of all; the caller holds what it is of."""
+    values: dict[str, Any] = {"learners": list(user_ids), "plan_id": plan_id, "now": now}
     ended = (await tx.execute(sql.CANCEL_UNTOUCHED, values)).all()
     for row in ended:
         tx.hint(task_topic(row.id), queue_topic(user_id=row.assignee_user_id))

@@ -19,6 +19,7 @@ CANCEL_UNTOUCHED = text(
         FROM plans p
         WHERE t.assignee_user_id = ANY(:learners) AND t.status = 'ASSIGNED' AND t.type_name <> 'timed_hold'
             AND NOT t.is_touched AND p.id = t.plan_id AND p.live_generation = t.generation
+            AND (CAST(:plan_id AS uuid) IS NULL OR p.id = :plan_id)
             AND NOT EXISTS ({_REACHES.format(learner="t.assignee_user_id")})
         RETURNING t.id, t.assignee_user_id
     ), told AS (
