@@ -1,15 +1,28 @@
 """Streams of one thing: as it is, then its newest state after every change, coalesced.
 
 Hints make them quick; a version that is read again every now and then makes them right, also where Redis lost a hint.
+That is one statement for all who watch things of a kind in this process. It shows nobody anything: who is to look again
+reads with their own rights.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import TypeVar
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from uuid import UUID
+from weakref import WeakKeyDictionary
 
+from db.accounts.rules import Role, Viewer
 from db.errors import Outage, TimedOut
+from db.feed import Feed, Listener
+from db.reading import Reading
 from db.session import STORE_ERRORS
+from db.telemetry import get_logger
 from resolvers.context import Context
+
+log = get_logger(__name__)
 
 V = TypeVar("V")
 
@@ -17,28 +30,117 @@ V = TypeVar("V")
 AWAY = (Outage, TimedOut, *STORE_ERRORS)
 LEAST_GAP_SECONDS = 0.5
 POLL_SECONDS = 1.5
+# Who has lost the right to see it is told nothing more at once, and that it is so after this at the latest.
+RECHECK_SECONDS = 30.0
+# Sees whatever there is; only versions are read with it.
+_EVERYBODY = Viewer(UUID(int=0), "versions", frozenset({Role.ADMIN}))
 
 
 class FellBehind(Exception):
     """More waits for a subscriber than is kept for one: it is to connect again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A thing that is watched: of which kind it is, its key, and how the versions of many of its kind are read."""
+
+    kind: Hashable
+    key: UUID
+    versions: Callable[[Reading, Sequence[UUID]], Awaitable[Mapping[UUID, Any]]]
+
+
+class _Poll:
+    """Reads the versions of all watched things of a kind, and tells those who watch what has changed to look again."""
+
+    def __init__(self, read: Callable[[Collection[UUID]], Awaitable[Mapping[UUID, Any]]]) -> None:
+        self._read = read
+        self._watchers: dict[UUID, set[Listener]] = {}
+        # Whose own look was before the first of ours.
+        self._new: set[Listener] = set()
+        self._known: Mapping[UUID, Any] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def told(self, listener: Listener, key: UUID) -> Iterator[None]:
+        """For the block the listener hears where the thing has changed, as it hears a hint."""
+        self._watchers.setdefault(key, set()).add(listener)
+        self._new.add(listener)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(), name="watching.poll")
+        try:
+            yield
+        finally:
+            self._new.discard(listener)
+            self._watchers[key].discard(listener)
+            if not self._watchers[key]:
+                del self._watchers[key]
+            if not self._watchers:
+                self._task.cancel()
+                self._task, self._known = None, {}
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            try:
+                await self._look()
+            except AWAY as error:
+                log.warning("watching.not_read", error=type(error).__name__)
+            except Exception:
+                log.exception("watching.failed")
+
+    async def _look(self) -> None:
+        asked, new = list(self._watchers), self._new
+        self._new = set()
+        try:
+            found = await self._read(asked)
+        except BaseException:
+            self._new |= new
+            raise
+        for key in asked:
+            is_other = key in self._known and found.get(key) != self._known[key]
+            for listener in self._watchers.get(key, ()):
+                if is_other or listener in new:
+                    listener.hear(str(key))
+        # A thing that is not there is known too.
+        self._known = {key: found.get(key) for key in asked}
+
+
+_POLLS: WeakKeyDictionary[Feed, dict[Hashable, _Poll]] = WeakKeyDictionary()
+
+
+def _poll_of(context: Context, watched: Watched) -> _Poll:
+    polls = _POLLS.setdefault(context.feed, {})
+    poll = polls.get(watched.kind)
+    if poll is None:
+        reading = Reading(context.database.reader, _EVERYBODY)
+        poll = polls[watched.kind] = _Poll(lambda keys: watched.versions(reading, list(keys)))
+    return poll
+
+
 async def watch(
-    context: Context, version: Callable[[], Awaitable[V]], *, topics: Callable[[V], Sequence[str]]
+    context: Context,
+    version: Callable[[], Awaitable[V]],
+    *,
+    topics: Callable[[V], Sequence[str]],
+    watched: Watched,
 ) -> AsyncIterator[V]:
     """Yield the version at once, then whenever it has changed, at most twice a second; never ends by itself.
 
-    `topics` names what to listen to at a version; where a change names others, those are listened to instead.
+    `version` reads it as whoever watches, `watched` says how all are read together. `topics` names what to listen to at
+    a version; where a change names others, those are listened to instead.
     """
     seen: list[V] = []
     current = await version()
+    poll = _poll_of(context, watched)
     while True:
         listened = topics(current)
         async with context.feed.listen(*listened) as listener:
-            # Listen first, then read: a change between the two is in what is read, or is hinted at.
-            while topics(current := await version()) == listened:
-                if seen != [current]:
-                    seen = [current]
-                    yield current
-                    await asyncio.sleep(LEAST_GAP_SECONDS)
-                await listener.wait(POLL_SECONDS)
+            with poll.told(listener, watched.key):
+                # Listen first, then read: a change between the two is in what is read, or is hinted at.
+                while topics(current := await version()) == listened:
+                    if seen != [current]:
+                        seen = [current]
+                        yield current
+                        await asyncio.sleep(LEAST_GAP_SECONDS)
+                    # Not all at once where many began together.
+                    await listener.wait(RECHECK_SECONDS * random.uniform(0.5, 1.0))

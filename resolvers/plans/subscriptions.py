@@ -9,13 +9,16 @@ import strawberry
 from db.ledger.rules import job_topic
 from db.plans.queries import PLAN, PlanVersion, plan_version
 from db.plans.rules import plan_topic
+from db.reading import Want
 from resolvers.context import Info
 from resolvers.fields import subscription
 from resolvers.ids import not_found, require_id
 from resolvers.paging import described
 from resolvers.plans.types import TaskPlan
 from resolvers.selection import wanted
-from resolvers.watching import watch
+from resolvers.watching import Watched, watch
+
+_VERSION = Want("", (Want("version"), Want("publish_job", (Want("state"),))))
 
 
 @subscription
@@ -34,7 +37,8 @@ async def plan_changed(
     async def version() -> PlanVersion | None:
         return await plan_version(context.reading_now, key)
 
-    async for state in watch(context, version, topics=lambda found: _topics(key, found)):
+    watched = Watched("TaskPlan", key, lambda reading, keys: reading.by_ids(PLAN, _VERSION, keys))
+    async for state in watch(context, version, topics=lambda found: _topics(key, found), watched=watched):
         if state is None:
             raise not_found("plan", "planId")
         found = await context.reading_now.one(PLAN, tree, key)

@@ -13,7 +13,7 @@ from resolvers.ids import decode_any, not_found
 from resolvers.paging import described
 from resolvers.selection import wanted
 from resolvers.tasks.types import NODES, Task
-from resolvers.watching import watch
+from resolvers.watching import Watched, watch
 
 # Withdrawing a plan changes all of its tasks, and the rows of none.
 _VERSION = Want("", (Want("version"), Want("is_withdrawn", on=frozenset({"WorkTask"}))))
@@ -38,7 +38,8 @@ async def task_changed(
     async def version() -> Any:
         return await context.reading_now.one(entity, _VERSION, key)
 
-    async for state in watch(context, version, topics=lambda _: [task_topic(key)]):
+    watched = Watched(decoded[0], key, lambda reading, keys: reading.by_ids(entity, _VERSION, keys))
+    async for state in watch(context, version, topics=lambda _: [task_topic(key)], watched=watched):
         if state is None:
             raise not_found("task", "taskId")
         found = await context.reading_now.one(entity, tree, key)

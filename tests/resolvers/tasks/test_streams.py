@@ -1,8 +1,9 @@
 """`taskChanged` and `queueChanged`: what they tell, to whom, and that a lost hint costs time only."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,6 +14,7 @@ from db.feed import Feed
 from db.session import Database
 from db.settings import DatabaseSettings
 from db.tasks.queries import MOST_WATCHED
+from resolvers import watching
 from resolvers.context import Context
 from resolvers.tasks.subscriptions.queues import QueueChangeType, Seat, differences, joined, queue_of
 from tests.support.api import id_of
@@ -117,12 +119,48 @@ async def test_what_may_not_be_seen_cannot_be_watched(desk: Desk, feed: Feed) ->
         assert (await events.refusal())["extensions"]["code"] == "UNAUTHENTICATED"
 
 
-async def test_a_right_that_is_lost_ends_the_stream(desk: Desk, feed: Feed) -> None:
+async def test_a_right_that_is_lost_ends_the_stream(desk: Desk, feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "RECHECK_SECONDS", 0.5)
     key = await desk.create(desk.team)
     async with stream(desk.database, feed, desk.ann, TASK, id=task_id(key)) as events:
         await events.next()
         await desk.rows_of("DELETE FROM team_members WHERE user_id = :id", id=desk.ann.user_id)
         assert (await events.refusal())["extensions"]["code"] == NOT_SEEN
+
+
+async def test_fifty_who_watch_cost_one_statement_a_poll_while_nothing_happens(
+    desk: Desk, feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "POLL_SECONDS", 0.2)
+    keys = [await desk.create(desk.ann) for _ in range(10)]
+    reader = desk.database.reader
+    async with AsyncExitStack() as stack:
+        streams = [
+            await stack.enter_async_context(stream(desk.database, feed, viewer, TASK, id=task_id(key)))
+            for key in keys
+            for viewer in (desk.ann, desk.boss) * 2 + (desk.ann,)
+        ]
+        for events in streams:
+            await events.next()
+        nexts = [asyncio.ensure_future(events.next()) for events in streams]
+
+        async def idle() -> bool:
+            before, began = reader.statements, time.monotonic()
+            # A count of statements that are a second's, so it takes a second.
+            while time.monotonic() - began < 1.0:
+                await asyncio.sleep(0.05)
+            return reader.statements - before <= 6
+
+        # Each looks once more by itself after the first poll; from then on there is but the poll.
+        await until(idle, seconds=6, what="few statements")
+        assert not any(each.done() for each in nexts)
+        # Without a hint all who watch it hear of a change, and nobody else.
+        await desk.rows_of("UPDATE tasks SET version = version + 1 WHERE id = :id", id=keys[3])
+        await asyncio.wait(nexts[15:20], timeout=5)
+        assert [each.done() for each in nexts] == [15 <= place < 20 for place in range(50)]
+        for waiting in nexts:
+            waiting.cancel()
+        await asyncio.wait(nexts)
 
 
 # --- queues -----------------------------------------------------------------------------------------------------------
