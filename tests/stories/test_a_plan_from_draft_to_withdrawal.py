@@ -358,15 +358,10 @@ async def test_a_learner_writes_nothing_and_sees_neither_jobs_nor_numbers(story:
     wait(story, 1.1)
     learner = await story.front_of(story.world.learners[0])
     before = await stored(story)
-    writes: dict[str, dict[str, Any]] = {
-        "updatePlan": {"title": "Mine"},
-        "publishPlan": {},
-        "extendPlan": {"targetId": learner_id(story, 0), "closesAt": at(20)},
-        "withdrawPlan": {},
-        "restorePlan": {},
-        "deletePlan": {},
-    }
-    for mutation, given in writes.items():
+    bare = ("publishPlan", "withdrawPlan", "restorePlan", "deletePlan")
+    writes: dict[str, dict[str, Any]] = {mutation: {} for mutation in bare}
+    more = {"targetId": learner_id(story, 0), "closesAt": at(20)}
+    for mutation, given in {**writes, "updatePlan": {"title": "Mine"}, "extendPlan": more}.items():
         assert await refused(learner, mutation, planId=plan, **given) == [("FORBIDDEN", "input.planId")]
         assert await refused(learner, mutation, planId=draft, **given) == [("NOT_FOUND", "input.planId")]
     assert await refused(learner, "createPlan", **reading(story)) == [("FORBIDDEN", "input.courseId")]
@@ -378,6 +373,10 @@ async def test_a_learner_writes_nothing_and_sees_neither_jobs_nor_numbers(story:
     assert [task["assignedTo"]["name"] for task in seen["tasks"]["nodes"]] == ["First learner 000001"]
     query = "query J($id: ID!) { job(id: $id) { id } node(id: $id) { id } jobs { nodes { id } } }"
     assert await learner.data(query, id=job) == {"job": None, "node": None, "jobs": {"nodes": []}}
+    (row, *_) = await story.world.rows("SELECT id FROM jobs WHERE kind = 'plan.publish'")
+    for front, status in ((learner, 404), (story.teacher, 200)):
+        headers = {"authorization": f"Bearer {front.token}"}
+        assert (await story.server.client.get(f"/jobs/{row.id}", headers=headers)).status_code == status
     async with socket_to(story.server) as socket:
         await socket.init(learner.token)
         await socket.subscribe("job", PROGRESS, id=job)

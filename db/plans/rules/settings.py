@@ -1,6 +1,7 @@
 """A plan's settings by its type: what they must look like, and the steps that they make."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -20,6 +21,7 @@ MOST_POINTS = 10_000
 MOST_ITEMS = 200
 MOST_PROBLEMS = 100
 LONGEST_MESSAGE = 200
+LONGEST_VALUE = 60
 
 SCHEMAS: Mapping[PlanType, Mapping[str, Any]] = {
     type_: json.loads((Path(__file__).parent / "schemas" / f"{type_.value}.json").read_text()) for type_ in PlanType
@@ -81,6 +83,12 @@ def _each_unknown(_: Any, __: Any, instance: Any, schema: Mapping[str, Any]) -> 
                 yield ValidationError("there is no such setting here", path=(name,))
 
 
+def _as_described(_: Any, pattern: str, instance: Any, schema: Mapping[str, Any]) -> Any:
+    # An expression tells people nothing; the description says what would be right.
+    if isinstance(instance, str) and re.search(pattern, instance) is None:
+        yield ValidationError(f"{instance[:LONGEST_VALUE]!r} does not fit. {schema['description'].rstrip('.')}")
+
+
 _VALIDATOR = extend(  # type: ignore[no-untyped-call]  # its stubs
     Draft202012Validator,
     {
@@ -88,6 +96,7 @@ _VALIDATOR = extend(  # type: ignore[no-untyped-call]  # its stubs
         "uniqueItems": _told_by_us,
         "required": _each_missing,
         "additionalProperties": _each_unknown,
+        "pattern": _as_described,
     },
 )
 _VALIDATORS = {type_: _VALIDATOR(schema) for type_, schema in SCHEMAS.items()}
