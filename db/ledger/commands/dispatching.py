@@ -134,16 +134,21 @@ busy AS MATERIALIZED (
     UNION ALL
     SELECT queue, concurrency_key FROM jobs WHERE state = 'running' AND queue = ANY (:names)
 ),
+busy_keys AS MATERIALIZED (
+    SELECT queue, concurrency_key, count(*) AS taken FROM busy WHERE concurrency_key IS NOT NULL GROUP BY 1, 2
+),
+-- Keys that are full are left out first: however many they are, they keep none that is not from its turn.
+free_keys AS (
+    SELECT keys.queue, keys.concurrency_key, mine.max_running_per_key - coalesce(busy_keys.taken, 0) AS free
+    FROM keys JOIN mine ON mine.name = keys.queue LEFT JOIN busy_keys USING (queue, concurrency_key)
+    WHERE mine.max_running_per_key > coalesce(busy_keys.taken, 0) LIMIT 10000
+),
 of_key AS (
-    SELECT job.* FROM (SELECT * FROM keys LIMIT 10000) AS keys JOIN mine ON mine.name = keys.queue
-    CROSS JOIN LATERAL (
+    SELECT job.* FROM free_keys CROSS JOIN LATERAL (
         SELECT jobs.id, jobs.queue, jobs.priority, jobs.scheduled_at FROM jobs
         JOIN lane ON lane.queue = jobs.queue AND lane.kind = jobs.kind
-        WHERE state = 'queued' AND jobs.queue = keys.queue AND concurrency_key = keys.concurrency_key
-        ORDER BY priority, scheduled_at, id
-        LIMIT greatest(0, mine.max_running_per_key - (
-            SELECT count(*) FROM busy WHERE busy.queue = keys.queue AND busy.concurrency_key = keys.concurrency_key
-        ))
+        WHERE state = 'queued' AND jobs.queue = free_keys.queue AND concurrency_key = free_keys.concurrency_key
+        ORDER BY priority, scheduled_at, id LIMIT free_keys.free
     ) AS job
 ),
 of_none AS (

@@ -1,6 +1,7 @@
 """Of a queue, and of each key in it, only so many jobs are under way; nobody waits behind those that may not run."""
 
 import asyncio
+import time
 from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +16,15 @@ from tests.support.kinds import Empty
 from tests.support.ledger import EVER, WORKER, ask, claimed, dispatched, execute, row_of
 
 KINDS = ("test.empty", "test.keyed", "test.urgent")
+_COPIES = """
+INSERT INTO jobs (
+    kind, queue, state, priority, args, args_version, max_attempts, timeout_seconds, enqueued_at, scheduled_at,
+    last_seq, concurrency_key
+)
+SELECT kind, queue, 'queued', priority, args, args_version, max_attempts, timeout_seconds, enqueued_at, scheduled_at,
+    last_seq, :prefix || lpad(number::text, 5, '0')
+FROM jobs CROSS JOIN generate_series(1, :copies) AS number WHERE id = :first
+"""
 CARD = ledger.WorkerCard(WORKER.id, WORKER.name, ("default", "narrow"), KINDS, 10)
 
 
@@ -171,3 +181,18 @@ async def test_jobs_that_wait_for_a_limit_keep_no_room_from_others(database: Dat
     async with database.transaction() as tx:
         found = await ledger.dispatch(tx, lease=timedelta(seconds=10), limit=10, tickets_per_slot=3)
     assert (list(found.tickets), found.is_held_back) == ([], False)
+
+
+async def test_however_many_keys_are_full_one_that_is_not_has_its_turn(database: Database) -> None:
+    await limit(database, per_key=1)
+    # Ten thousand keys are busy, each with a job more that waits; the last of all keys is not.
+    first = await ask(database, Keyed("k00000"))
+    await execute(database, _COPIES, first=first, copies=10_000, prefix="k")
+    await execute(database, "UPDATE jobs SET state = 'dispatched', dispatched_at = now()")
+    await execute(database, _COPIES, first=first, copies=10_000, prefix="k")
+    free = await ask(database, Keyed("z"))
+    await execute(database, "ANALYZE jobs")
+    began = time.monotonic()
+    assert await limited(database) == [free]
+    # Comparing each key with each would take some ten seconds.
+    assert time.monotonic() - began < 5.0
