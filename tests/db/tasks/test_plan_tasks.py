@@ -68,7 +68,7 @@ async def test_steps_are_not_completed_on_hold(world: World, desk: Desk) -> None
     task = await task_of(world, plan_id, 0)
     desk.later(days=1, hours=1)
     await desk.place(task.id)
-    async with desk.refused(Code.TASK_ON_HOLD, "taskId"):
+    async with desk.refused(Code.TASK_ON_HOLD, "stepId"):
         await desk.complete_step(task.id, by=learner(world, 0))
     async with desk.refused(Code.STEPS_INCOMPLETE, "taskId"):
         await desk.complete(task.id, by=learner(world, 0))
