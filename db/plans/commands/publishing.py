@@ -220,9 +220,8 @@ class _Audience:
 
 
 async def _everybody(tx: Tx, values: dict[str, Any]) -> _Audience:
-    learners = (await tx.execute(sql.COUNT_AUDIENCE, values)).scalar_one()
-    size = _batch_size(learners, MOST_LEARNERS_A_BATCH)
-    ends = (await tx.scalars(sql.BATCH_ENDS, {**values, "size": size})).all() if learners > size else []
+    limits = {"most": MOST_LEARNERS_A_BATCH, "least": LEAST_LEARNERS_A_BATCH, "batches": BATCHES_AT_LEAST}
+    learners, size, ends = (await tx.execute(sql.AUDIENCE, {**values, **limits})).one()
     sizes = [*[size] * len(ends), learners - size * len(ends)]
     batches = [Batch(*each) for each in zip(sizes, [None, *ends], [*ends, None], strict=True)]
     return _Audience(learners, learners, batches)

@@ -58,14 +58,19 @@ LOCK_PLAN = text(
     """
 )
 
-COUNT_AUDIENCE = text(f"SELECT count(*) FROM ({_LEARNERS}) learners")
-BATCH_ENDS = text(
+# In one pass: how many they are, how many make a batch, and the last learner of each batch but the last.
+AUDIENCE = text(
     f"""
-    SELECT user_id FROM (
-        SELECT user_id, row_number() OVER (ORDER BY user_id) AS place, count(*) OVER () AS places
-        FROM ({_LEARNERS}) learners
-    ) numbered
-    WHERE place % :size = 0 AND place < places ORDER BY user_id
+    WITH numbered AS MATERIALIZED (
+        SELECT user_id, row_number() OVER (ORDER BY user_id) AS place FROM ({_LEARNERS}) learners
+    ), sized AS (
+        SELECT count(*) AS learners, least(:most, greatest(:least, (count(*) + :batches - 1) / :batches)) AS size
+        FROM numbered
+    )
+    SELECT learners, size, ARRAY(
+        SELECT user_id FROM numbered WHERE place % size = 0 AND place < learners ORDER BY place
+    ) AS ends
+    FROM sized
     """
 )
 NAME_AUDIENCE = text(
