@@ -19,6 +19,7 @@ STRANGERS = 2_500
 # A page of 20 reads its rows and whose they are, each perhaps in a block of its own, and the ways to them.
 MOST_BLOCKS = 600
 MOST_BLOCKS_OF_ONE = 60
+MOST_BLOCKS_A_LEARNER = 10
 
 _RENAME = "UPDATE users SET name = left(name, 1) || md5(name) WHERE name LIKE '% learner %' OR name LIKE 'Newcomer%'"
 # As a publication leaves it: every tenth has begun, half of these are done; some have none any more, and of some a
@@ -180,5 +181,6 @@ async def test_statistics_of_a_large_plan_are_exact_and_look_each_learners_task_
         {"class": {"name": "First"}, **nobody},
     ]
     assert found == {name: CLASSES * of_class[name] + nobody[name] for name in COUNTS}
-    # Four times the learners cost four times as much: a scan of all tasks for each class would cost sixteen times.
+    # Four times the learners cost four times as much, and each of them a look: no scan for each class or learner.
     assert costs[1] <= 5 * costs[0], costs
+    assert costs[1] <= MOST_BLOCKS_A_LEARNER * LEARNERS, costs
