@@ -10,6 +10,8 @@ from tests.stories.conftest import Front, Story
 from tests.support.drain import drain
 
 DAY = timedelta(days=1)
+# One for all, so that an instant is the same whenever it is asked for.
+START = datetime.now(UTC)
 WITHDRAWN = "The plan was withdrawn: Wrong week"
 PLAN = """
     query Plan($id: ID!) { plan(id: $id) {
@@ -73,8 +75,8 @@ async def refused(front: Front, mutation: str, **given: Any) -> list[tuple[str, 
 
 
 def at(days: float) -> str:
-    """An instant, so many days from now."""
-    return (datetime.now(UTC) + days * DAY).isoformat(timespec="seconds")
+    """An instant, so many days from the start."""
+    return (START + days * DAY).isoformat(timespec="seconds")
 
 
 def tasking(target: str, opens: float, due: float, closes: float) -> dict[str, str]:
