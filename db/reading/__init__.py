@@ -11,9 +11,11 @@ with exactly the wanted attributes; relations are plain attributes too.
 
 from db.reading.entity import Asked, Batch, Derived, Either, Entity, Filter, Listing, Many, One, Order, Reads, bind
 from db.reading.load import Reading
+from db.reading.plan import KEYS
 from db.reading.want import Want, merged, want
 
 __all__ = [
+    "KEYS",
     "Asked",
     "Batch",
     "Derived",

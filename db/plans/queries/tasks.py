@@ -34,8 +34,8 @@ from db.accounts.queries import USER
 from db.base import table_of
 from db.courses.models import Enrollment
 from db.plans.models import Plan
-from db.reading import Asked, Filter, Listing, Many, Order, bind
-from db.tasks.queries import WORK_TASK
+from db.reading import KEYS, Asked, Filter, Listing, Many, Order, bind
+from db.tasks.queries import WORK_TASK, is_seen_by_learner, own_teams, teaches
 
 _PLANS = table_of(Plan)
 _ENROLLMENTS = table_of(Enrollment)
@@ -57,6 +57,14 @@ def _live_of_plan(task: FromClause) -> ColumnElement[bool]:
     # True of every task: it lets Postgres answer from the two partial indexes together.
     cancelled: ColumnElement[str] = literal_column("'CANCELLED'")
     return and_(live, or_(task.c.status != cancelled, task.c.status == cancelled))
+
+
+def _visible(task: FromClause) -> ColumnElement[bool]:
+    """Whether the viewer sees a task of these plans: the rule of all tasks, asked once a plan and not once a task."""
+    taught = select(_PLANS.c.id).where(_PLANS.c.id == any_(bind(KEYS, many=True)), teaches(_PLANS.c.course_id))
+    own = and_(task.c.assignee_user_id == bind("viewer_id"), is_seen_by_learner(task))
+    of_own_team = func.coalesce(task.c.assignee_team_id.in_(own_teams()), literal_column("false"))
+    return or_(bind("viewer_is_editor", Boolean), task.c.plan_id.in_(taught), own, of_own_team)
 
 
 def _of_class(task: FromClause) -> ColumnElement[bool]:
@@ -194,5 +202,6 @@ TASKS_OF_PLAN = Many(
             "class_id": Filter(_of_class),
         },
     ),
-    where=_live_of_plan,
+    where=lambda task: and_(_live_of_plan(task), _visible(task)),
+    is_guarded=False,
 )

@@ -1,6 +1,6 @@
 """What is read of tasks."""
 
-from db.tasks.queries.access import is_live, is_seen_by_learner, teaches
+from db.tasks.queries.access import is_live, is_seen_by_learner, own_teams, teaches
 from db.tasks.queries.due import due_timers, timer_source
 from db.tasks.queries.health import TaskHealth, task_health
 from db.tasks.queries.holds import TIMED_HOLD, TIMER
@@ -37,6 +37,7 @@ __all__ = [
     "is_live",
     "is_seen_by_learner",
     "own_counts",
+    "own_teams",
     "queue_versions",
     "task_health",
     "task_version",

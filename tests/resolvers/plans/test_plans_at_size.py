@@ -152,7 +152,7 @@ async def test_a_page_is_right_where_a_walk_along_the_names_comes_among_stranger
     assert [(node["assignedTo"]["name"], node["status"]) for node in page] == expected[:20]
 
 
-async def test_a_learners_own_task_is_looked_up_among_all(large: Large) -> None:
+async def test_a_learners_own_task_is_looked_up_among_all(large: Large, teacher: Api) -> None:
     (row,) = await large.world.rows(
         "SELECT assignee_user_id AS id FROM tasks WHERE plan_id = :id AND status = 'IN_PROGRESS' LIMIT 1",
         id=large.whole,
@@ -163,6 +163,13 @@ async def test_a_learners_own_task_is_looked_up_among_all(large: Large) -> None:
     assert [status for _, status in found] == ["IN_PROGRESS"]
     recorded.executed = recorded.executed[-1:]
     assert await recorded.blocks() <= MOST_BLOCKS_OF_ONE
+    # To count them, whether the viewer teaches the plan is asked once, and not of each task.
+    counted = "query ($id: ID!) { plan(id: $id) { tasks { totalCount } } }"
+    for api, count in ((learner, 1), (teacher, len(await large.stored()))):
+        answer = await api.data(counted, id=id_of("TaskPlan", large.whole))
+        assert answer["plan"]["tasks"]["totalCount"] == count
+        recorded.executed = recorded.executed[-1:]
+        assert await recorded.blocks() <= MOST_BLOCKS
 
 
 async def test_statistics_of_a_large_plan_are_exact_and_look_each_learners_task_up(large: Large, teacher: Api) -> None:
