@@ -155,6 +155,44 @@ async def test_a_worker_whose_connections_have_died_takes_new_ones_before_anybod
     assert b"heartbeat.deadline" not in workers.log.read_bytes()
 
 
+async def test_a_worker_goes_on_by_itself_when_both_stores_answer_again(
+    database: Database, cable: tuple[Wire, str], redis_url: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """For longer than a lease everything is acknowledged and nothing comes through."""
+    wire, url = cable
+    await make_effects(database)
+    environment = {"DATABASE_SILENCE_TIMEOUT_MS": "1000", "DATABASE_STATEMENT_TIMEOUT_MS": "2000"}
+    async with wire_to_valkey(redis_url) as (far, far_url):
+        with fleet(database_url=url, redis_url=far_url, directory=tmp_path, environment=environment) as workers:
+            worker = workers.start(slots="4")
+            await until_workers(database, 1)
+            ids = [await ask(database, Steps(10, 0.1)) for _ in range(4)]
+
+            async def begun() -> bool:
+                return len(await database.reader.fetch("SELECT 1 FROM effects")) > 4
+
+            async def stopped() -> bool:
+                return b"heartbeat.deadline" in workers.log.read_bytes()
+
+            await until(begun)
+            for each in (wire, far):
+                each.freeze()
+            try:
+                await until(stopped)
+                for each in (wire, far):
+                    each.mend()
+                for job_id in ids:
+                    await until_state(database, job_id, "completed", seconds=20)
+                assert worker.poll() is None
+            finally:
+                request.node.add_report_section("call", "workers", workers.log.read_text()[-8_000:])
+    for job_id in ids:
+        # Away from everybody, that it was not seen is no crash of what it ran.
+        assert (await row_of(database, job_id))["crash_count"] == 0
+        assert await effects_of(database, job_id) == list(range(10))
+        await story_of(database, job_id)
+
+
 @pytest.mark.parametrize("way", ["cut", "freeze"])
 async def test_a_listener_asks_a_silent_redis_whether_it_is_there_and_subscribes_anew(
     way: str, feed: Feed, redis_url: str, monkeypatch: pytest.MonkeyPatch
