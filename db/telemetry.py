@@ -7,6 +7,8 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from db import tracing
+
 SECRET_NAMES = frozenset({"authorization", "token", "secret", "password", "key", "credentials", "connection_init"})
 
 
@@ -14,6 +16,7 @@ def configure_logging(*, level: str = "INFO", json: bool = True) -> None:
     """Set structlog and the standard library's logging up alike. Called once at the start of a process."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        name_the_span,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         hide_secrets,
@@ -37,6 +40,12 @@ def configure_logging(*, level: str = "INFO", json: bool = True) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+
+
+def name_the_span(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Add `trace_id` and `span_id`, where traces are on: from a line of the log to its trace, and back."""
+    event.update(tracing.ids())
+    return event
 
 
 def hide_secrets(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

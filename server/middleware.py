@@ -8,6 +8,7 @@ import structlog
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from db import tracing
 from db.telemetry import get_logger
 from server import metrics
 from server.edge import edge_of
@@ -35,7 +36,8 @@ class Requests:
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
         request_id = given if SANE_ID.fullmatch(given) else uuid4().hex
         scope["state"]["request_id"] = request_id
         started = time.perf_counter()
@@ -48,11 +50,30 @@ class Requests:
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), *HEADERS]
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        with structlog.contextvars.bound_contextvars(request_id=request_id), _traced(scope, headers) as span:
             try:
                 await self._app(scope, receive, send_with_headers)
             finally:
                 _note(scope, status, time.perf_counter() - started)
+                state = scope["state"]
+                tracing.served(
+                    span,
+                    kind=state.get("kind"),
+                    field=state.get("operation"),
+                    operation_name=state.get("operation_name"),
+                    outcome=state.get("outcome"),
+                    request_id=request_id,
+                    status=status or None,
+                )
+
+
+def _traced(scope: Scope, headers: Headers) -> tracing.Span:
+    """The span of a request to the API. Each operation on a socket has one of its own: websocket.py."""
+    path = scope["path"]
+    is_api = path == "/graphql" or path.startswith("/jobs/")
+    if scope["type"] != "http" or scope["method"] == "OPTIONS" or not is_api:
+        return tracing.NOTHING
+    return tracing.serving(headers, method=scope["method"], path=path)
 
 
 def _note(scope: Scope, status: int, seconds: float) -> None:

@@ -45,7 +45,14 @@ def application(settings: Settings, schema: strawberry.Schema) -> Starlette:
                 CORSMiddleware,
                 allow_origins=settings.edge.cors_origins,
                 allow_methods=["GET", "POST"],
-                allow_headers=["authorization", "content-type", "last-event-id", "x-request-id"],
+                allow_headers=[
+                    "authorization",
+                    "content-type",
+                    "last-event-id",
+                    "x-request-id",
+                    "traceparent",
+                    "tracestate",
+                ],
                 expose_headers=["x-request-id", "retry-after", "ratelimit-remaining", "etag"],
                 max_age=3600,
             )

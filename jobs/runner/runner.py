@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 
-from db import endings
+from db import endings, tracing
 from db.ledger import commands as ledger
 from db.ledger.rules import TERMINAL, WORK_IS_DUE, AttemptOutcome, JobState, Verdict, decide_release, decide_stop
 from db.session import STORE_ERRORS, Database, is_data_error, is_retryable
@@ -184,13 +184,14 @@ class Runner:
         attempt = supervision.attempt
         claimed = attempt.claimed
         structlog.contextvars.bind_contextvars(job_id=str(claimed.job_id), kind=claimed.kind, attempt=claimed.number)
-        try:
-            log.info("job.started", waited_seconds=round(claimed.waited_seconds, 3))
-            body = await self._handle(supervision)
-            verdict, result = judge(attempt, body)
-            await self._settle(attempt, verdict, result)
-        finally:
-            self._forget(supervision)
+        with _traced(claimed, self.card) as span:
+            try:
+                log.info("job.started", waited_seconds=round(claimed.waited_seconds, 3))
+                body = await self._handle(supervision)
+                verdict, result = judge(attempt, body)
+                _tell(span, await self._settle(attempt, verdict, result))
+            finally:
+                self._forget(supervision)
 
     async def _handle(self, supervision: Supervision) -> "asyncio.Task[Any]":
         attempt = supervision.attempt
@@ -208,14 +209,17 @@ class Runner:
     def _body(self, attempt: Attempt) -> Coroutine[Any, Any, Mapping[str, Any] | None]:
         return _call(self._kinds[attempt.claimed.kind], attempt)
 
-    async def _settle(self, attempt: Attempt, verdict: Verdict | None, result: Mapping[str, Any] | None) -> None:
+    async def _settle(
+        self, attempt: Attempt, verdict: Verdict | None, result: Mapping[str, Any] | None
+    ) -> Verdict | None:
+        """Write the end, until it is written or the job is not ours any more (None). The end that counts."""
         wait, is_alone = WRITE_AGAIN_SECONDS, False
         while verdict is not None and attempt.stop is not Stop.LOST:
             try:
                 if await self._write_end(attempt, verdict, result, is_alone=is_alone):
                     metrics.ended(attempt.claimed.kind, verdict.outcome)
                     log.info("job.ended", state=verdict.state, outcome=verdict.outcome, message=verdict.message)
-                    return
+                    return verdict
                 verdict, is_alone = await self._reconsidered(attempt, verdict), True
             except Exception as error:
                 if is_retryable(error):
@@ -226,8 +230,9 @@ class Runner:
         if attempt.is_completed:
             metrics.ended(attempt.claimed.kind, AttemptOutcome.COMPLETED)
             log.info("job.ended", state=JobState.COMPLETED, outcome=AttemptOutcome.COMPLETED, message="Completed.")
-        else:
-            log.warning("job.not_ours", why=attempt.stop)
+            return COMPLETED
+        log.warning("job.not_ours", why=attempt.stop)
+        return None
 
     async def _write_end(
         self, attempt: Attempt, verdict: Verdict, result: Mapping[str, Any] | None, *, is_alone: bool
@@ -297,6 +302,27 @@ async def _call(declared: Declared, attempt: Attempt) -> Mapping[str, Any] | Non
     except ValueError as error:
         raise BadArguments(f"Stored arguments that {declared.work.__name__} does not take.") from error
     return await declared.handler(attempt, work)
+
+
+def _traced(claimed: ledger.Claimed, card: ledger.WorkerCard) -> tracing.Span:
+    return tracing.attempting(
+        job_id=claimed.job_id,
+        kind=claimed.kind,
+        queue=claimed.queue,
+        number=claimed.number,
+        waited_seconds=claimed.waited_seconds,
+        worker=card.name,
+        trace_context=claimed.trace_context,
+    )
+
+
+def _tell(span: tracing.Span, verdict: Verdict | None) -> None:
+    if verdict is None:
+        tracing.attempted(span, outcome=None)
+    elif verdict.error is None:
+        tracing.attempted(span, outcome=verdict.outcome)
+    else:
+        tracing.attempted(span, outcome=verdict.outcome, code=verdict.error.code, words=verdict.error.message)
 
 
 def _has_hook(kind: str, verdict: Verdict) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID, uuid4
 
+from db import tracing
 from db.clock import Clock
 from db.environment import load
 from db.feed import Feed
@@ -238,6 +239,7 @@ async def run_worker(
     redis_settings = redis_settings or load(RedisSettings)
     settings = settings or load(WorkerSettings)
     configure_logging(level=settings.log_level)
+    tracing.start("holdfast-worker")
     stop = stop or _stop_on_signals()
     feed = Feed.open(redis_settings)
     database = await Database.open(database_settings, clock=Clock(), feed=feed)
@@ -254,6 +256,7 @@ async def run_worker(
     finally:
         await feed.close()
         await database.close()
+        tracing.stop()
 
 
 def _stop_on_signals() -> asyncio.Event:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 import uvicorn
 
+from db import tracing
 from db.environment import load
 from server.limits import LimitSettings
 from server.listening import listen, url_of
@@ -74,4 +75,7 @@ def serve(
     # uvicorn raises the signal that stopped it once more when it is done; an orderly stop exits with 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    LastingServer(config).run(sockets=[listener])
+    try:
+        LastingServer(config).run(sockets=[listener])
+    finally:
+        tracing.stop()

@@ -49,6 +49,12 @@ class Operation:
         return self.measure.node.operation
 
     @property
+    def name(self) -> str | None:
+        """What the client calls it."""
+        name = self.measure.node.name
+        return None if name is None else name.value
+
+    @property
     def label(self) -> str:
         """A name for logs and metrics that a client cannot choose: the root field, one of few."""
         fields = self.measure.root_fields

@@ -80,6 +80,7 @@ async def _answer(scope: Scope, receive: Receive, send: Send, headers: Headers, 
         await _reply_outcome(send, Outcome(rejection.body, executed=False), error_media(accepted), admission)
         return
     state["operation"], state["kind"] = operation.label, operation.kind.value
+    state["operation_name"] = operation.name
     media = _media(scope["method"], operation, accepted)
     context = edge.context(
         viewer=admission.viewer, request_id=state["request_id"], last_event_id=cursor_in(headers.get("last-event-id"))

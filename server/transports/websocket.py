@@ -6,6 +6,7 @@ code, and is carried out in one place, `_Connection.serve`.
 """
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import ExitStack, aclosing, nullcontext
 
 from graphql import GraphQLError, OperationType
@@ -14,6 +15,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from db import tracing
 from db.errors import Unauthenticated
 from resolvers.errors import present
 from resolvers.watching import FellBehind
@@ -31,6 +33,8 @@ from server.transports.outbox import Outbox
 from server.transports.protocol import SUBPROTOCOL, CloseCode, Closed, Incoming
 from server.transports.streaming import LAST_WORD_SECONDS, SIGNED_OUT
 
+# The length to which the standard wants a `tracestate` to be carried.
+LONGEST_STATE = 512
 TOO_SLOW = (CloseCode.TRY_AGAIN_LATER, "Too many events wait for you: connect again")
 
 
@@ -215,31 +219,47 @@ class _Connection:
     async def _answer(self, message: Incoming, size: int, admission: Admission) -> None:
         """Run one operation to its end, whatever that is."""
         outcome = "ok"
-        kind = label = "unknown"
-        try:
-            operation = await self._prepare(message, size, admission)
-            kind, label = operation.kind.value, operation.label
-            if operation.kind is OperationType.SUBSCRIPTION:
-                await self._stream(message.id, operation, admission)
-            else:
-                outcome = await self._run(message.id, operation, admission)
-        except RequestRefused as refusal:
-            outcome = refusal.code
-            self._outbox.put(protocol.error(message.id, [refusal.error]))
-        except FellBehind:
-            outcome = "slow"
-            self._close(*TOO_SLOW)
-        except Rejected as rejection:
-            outcome = rejection.errors[0]["extensions"]["code"]
-            self._outbox.put(protocol.error(message.id, rejection.errors))
-        except Exception as error:  # noqa: BLE001 - the last resort: present() masks and logs it
-            outcome = "INTERNAL"
-            shown = present(GraphQLError(str(error), original_error=error), request_id=self._state["request_id"])
-            self._outbox.put(protocol.error(message.id, [shown]))
-        finally:
-            metrics.REQUESTS.labels(kind, label, outcome).inc()
-            if self._operations.get(message.id) is asyncio.current_task():
-                del self._operations[message.id]
+        operation: Operation | None = None
+        with tracing.serving(self._callers(message), path=self._socket.scope["path"]) as span:
+            try:
+                operation = await self._prepare(message, size, admission)
+                if operation.kind is OperationType.SUBSCRIPTION:
+                    await self._stream(message.id, operation, admission)
+                else:
+                    outcome = await self._run(message.id, operation, admission)
+            except RequestRefused as refusal:
+                outcome = refusal.code
+                self._outbox.put(protocol.error(message.id, [refusal.error]))
+            except FellBehind:
+                outcome = "slow"
+                self._close(*TOO_SLOW)
+            except Rejected as rejection:
+                outcome = rejection.errors[0]["extensions"]["code"]
+                self._outbox.put(protocol.error(message.id, rejection.errors))
+            except Exception as error:  # noqa: BLE001 - the last resort: present() masks and logs it
+                outcome = "INTERNAL"
+                shown = present(GraphQLError(str(error), original_error=error), request_id=self._state["request_id"])
+                self._outbox.put(protocol.error(message.id, [shown]))
+            finally:
+                self._note(span, operation, outcome)
+                if self._operations.get(message.id) is asyncio.current_task():
+                    del self._operations[message.id]
+
+    def _note(self, span: tracing.Span, operation: Operation | None, outcome: str) -> None:
+        kind = label = name = None
+        if operation is not None:
+            kind, label, name = operation.kind.value, operation.label, operation.name
+        metrics.REQUESTS.labels(kind or "unknown", label or "unknown", outcome).inc()
+        request_id = self._state["request_id"]
+        tracing.served(span, kind=kind, field=label, operation_name=name, outcome=outcome, request_id=request_id)
+
+    def _callers(self, message: Incoming) -> Mapping[str, str]:
+        """Where the caller's trace is named: a browser sets no header of a socket, so the message's extensions may."""
+        extensions = (message.payload or {}).get("extensions")
+        if not isinstance(extensions, dict) or "traceparent" not in extensions:
+            return Headers(scope=self._socket.scope)
+        given = {name: extensions.get(name) for name in ("traceparent", "tracestate")}
+        return {name: text for name, text in given.items() if isinstance(text, str) and len(text) <= LONGEST_STATE}
 
     async def _prepare(self, message: Incoming, size: int, admission: Admission) -> Operation:
         viewer = str(admission.viewer.user_id) if admission.viewer else None

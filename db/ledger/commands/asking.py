@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from db import tracing
 from db.compiled import Write
 from db.errors import Code, refuse
 from db.ledger.commands.telling import as_json, ended_job, telling
@@ -54,7 +55,8 @@ class CancelOutcome:
 
 _COLUMNS = """
     kind, queue, state, priority, args, args_version, max_attempts, timeout_seconds, enqueued_at, scheduled_at,
-    last_seq, unique_key, concurrency_key, subject_type, subject_id, subject_label, actor_id, retry_of
+    last_seq, unique_key, concurrency_key, subject_type, subject_id, subject_label, actor_id, retry_of,
+    trace_context
 """
 _UNLESS_LIVE = """
     ON CONFLICT (kind, unique_key)
@@ -78,7 +80,8 @@ WITH made AS (
     INSERT INTO jobs ($columns) VALUES (
         :kind, :queue, :state, :priority, :args, :args_version, :max_attempts, :timeout_seconds, $now,
         CAST(:scheduled_at AS timestamptz), 1, :unique_key, :concurrency_key, :subject_type,
-        CAST(:subject_id AS uuid), :subject_label, CAST(:actor_id AS uuid), CAST(:retry_of AS uuid)
+        CAST(:subject_id AS uuid), :subject_label, CAST(:actor_id AS uuid), CAST(:retry_of AS uuid),
+        :trace_context
     )
     $unless_live
 )
@@ -94,13 +97,13 @@ WITH asked AS MATERIALIZED (
     SELECT uuidv7() AS id, work.* FROM jsonb_to_recordset(:works) AS work (
         place integer, kind text, queue text, state text, priority smallint, args jsonb, args_version integer,
         max_attempts integer, timeout_seconds integer, scheduled_at timestamptz, unique_key text, concurrency_key text,
-        subject_type text, subject_id uuid, subject_label text, actor_id uuid
+        subject_type text, subject_id uuid, subject_label text, actor_id uuid, trace_context text
     ) ORDER BY place
 ),
 made AS (
     INSERT INTO jobs (id, $columns) SELECT
         id, kind, queue, state, priority, args, args_version, max_attempts, timeout_seconds, $now, scheduled_at, 1,
-        unique_key, concurrency_key, subject_type, subject_id, subject_label, actor_id, NULL
+        unique_key, concurrency_key, subject_type, subject_id, subject_label, actor_id, NULL, trace_context
     FROM asked
     $unless_live
 ),
@@ -121,7 +124,8 @@ _SUCCESSOR = Write(
 WITH made AS (
     INSERT INTO jobs ($columns) SELECT
         kind, queue, 'queued', priority, args, args_version, max_attempts, timeout_seconds, $now, $now, 1,
-        unique_key, concurrency_key, subject_type, subject_id, subject_label, CAST(:actor_id AS uuid), id
+        unique_key, concurrency_key, subject_type, subject_id, subject_label, CAST(:actor_id AS uuid), id,
+        CAST(:trace_context AS text)
     FROM jobs WHERE id = :job_id
     $unless_live
 )
@@ -129,7 +133,10 @@ $told RETURNING job_id AS id
 """)
 )
 
-_LOCK = text("SELECT state, cancel_requested_at, worker_id FROM jobs WHERE id = :job_id FOR NO KEY UPDATE")
+_LOCK = text("""
+SELECT state, cancel_requested_at, worker_id, kind, queue, trace_context FROM jobs
+WHERE id = :job_id FOR NO KEY UPDATE
+""")
 
 _HAS_LIVE_SUCCESSOR = text("""
 SELECT EXISTS (
@@ -182,29 +189,34 @@ async def enqueue(
     Where the work has a unique key and a job of that key waits or runs, that job is the answer. `actor_id` None: the
     system asks.
     """
-    values = _stored(tx, Asked(work, subject, scheduled_at), actor_id) | {"retry_of": retry_of}
-    while True:
-        made = await tx.fetch(_ENQUEUE, values)
-        if made:
-            job_id = made[0]["id"]
-            tx.hint(WORK_IS_DUE, job_topic(job_id))
-            return Enqueued(job_id, created=True)
-        same = await _same_work(tx, work)
-        if same is not None:
-            return same
+    with tracing.asking(kinds=[work.kind], queues=[work.queue]) as span:
+        values = _stored(tx, Asked(work, subject, scheduled_at), actor_id) | {"retry_of": retry_of}
+        while True:
+            made = await tx.fetch(_ENQUEUE, values)
+            if made:
+                job_id = made[0]["id"]
+                tx.hint(WORK_IS_DUE, job_topic(job_id))
+                tracing.asked(span, job_id=job_id)
+                return Enqueued(job_id, created=True)
+            same = await _same_work(tx, work)
+            if same is not None:
+                tracing.asked(span, job_id=same.job_id, is_known=True)
+                return same
 
 
 async def enqueue_many(tx: Tx, *, asked: Sequence[Asked], actor_id: UUID | None) -> list[Enqueued]:
     """Ask for many pieces of work in one statement. The answers are in their order, each as `enqueue` gives it."""
     answers: dict[int, Enqueued] = {}
-    while left := [place for place in range(len(asked)) if place not in answers]:
-        works = [_stored(tx, asked[place], actor_id) | {"place": place} for place in left]
-        for row in await tx.fetch(_ENQUEUE_MANY, {"works": works}):
-            answers[row["place"]] = Enqueued(row["id"], created=True)
-            tx.hint(WORK_IS_DUE, job_topic(row["id"]))
-        for place in left:
-            if place not in answers and (same := await _same_work(tx, asked[place].work)) is not None:
-                answers[place] = same
+    kinds, queues = {each.work.kind for each in asked}, {each.work.queue for each in asked}
+    with tracing.asking(kinds=kinds, queues=queues, count=len(asked)):
+        while left := [place for place in range(len(asked)) if place not in answers]:
+            works = [_stored(tx, asked[place], actor_id) | {"place": place} for place in left]
+            for row in await tx.fetch(_ENQUEUE_MANY, {"works": works}):
+                answers[row["place"]] = Enqueued(row["id"], created=True)
+                tx.hint(WORK_IS_DUE, job_topic(row["id"]))
+            for place in left:
+                if place not in answers and (same := await _same_work(tx, asked[place].work)) is not None:
+                    answers[place] = same
     return [answers[place] for place in range(len(asked))]
 
 
@@ -234,6 +246,7 @@ def _stored(tx: Tx, asked: Asked, actor_id: UUID | None) -> dict[str, Any]:
         "subject_id": subject and subject.id,
         "subject_label": subject and subject.label,
         "actor_id": actor_id,
+        "trace_context": tracing.carried(),
     }
 
 
@@ -291,9 +304,12 @@ async def enqueue_again(tx: Tx, *, job_id: UUID, actor_id: UUID | None, now: dat
         raise refuse(Code.NOT_FOUND, "There is no such job.", "jobId")
     has_live_successor = bool((await tx.execute(_HAS_LIVE_SUCCESSOR, {"job_id": job_id})).scalar())
     decide_retry(state=JobState(found.state), has_live_successor=has_live_successor)
-    made = await tx.fetch(_SUCCESSOR, {"job_id": job_id, "actor_id": actor_id, "now": now})
-    if not made:
-        raise refuse(Code.JOB_NOT_RETRYABLE, "Another job does the same work already.", "jobId")
-    new_job_id: UUID = made[0]["id"]
+    with tracing.asking(kinds=[found.kind], queues=[found.queue], instead_of=found.trace_context) as span:
+        values = {"job_id": job_id, "actor_id": actor_id, "now": now, "trace_context": tracing.carried()}
+        made = await tx.fetch(_SUCCESSOR, values)
+        if not made:
+            raise refuse(Code.JOB_NOT_RETRYABLE, "Another job does the same work already.", "jobId")
+        new_job_id: UUID = made[0]["id"]
+        tracing.asked(span, job_id=new_job_id)
     tx.hint(WORK_IS_DUE, job_topic(new_job_id), job_topic(job_id))
     return new_job_id

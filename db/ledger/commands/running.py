@@ -48,6 +48,8 @@ class Claimed:
     subject_type: str | None
     subject_id: UUID | None
     waited_seconds: float
+    # The span that asked for it: its attempts go on from there.
+    trace_context: str | None = None
 
     @property
     def is_suspect(self) -> bool:
@@ -115,7 +117,7 @@ moved AS (
     WHERE jobs.id = picked.id AND picked.is_to_run AND state IN ('queued', 'dispatched')
     RETURNING jobs.id, jobs.fence, kind, queue, args, args_version, state, failures, crash_count, max_attempts,
         timeout_seconds, actor_id, subject_type, subject_id, error, last_seq, progress, step, done, total, attempt,
-        extract(epoch FROM $now - scheduled_at) AS waited_seconds,
+        trace_context, extract(epoch FROM $now - scheduled_at) AS waited_seconds,
         CASE WHEN attempt = 1 THEN 'Started.' ELSE 'Attempt ' || attempt || ' started.' END AS message
 ),
 refused AS (
@@ -277,6 +279,7 @@ async def claim(
             subject_type=row["subject_type"],
             subject_id=row["subject_id"],
             waited_seconds=float(row["waited_seconds"]),
+            trace_context=row["trace_context"],
         )
         for row in rows
     ]
