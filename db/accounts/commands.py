@@ -84,10 +84,11 @@ async def create_user(
     return user_id
 
 
-async def update_user(tx: Tx, *, actor: Viewer, user_id: UUID, changes: UserChanges, now: datetime) -> None:
+async def update_user(tx: Tx, *, actor: Viewer, user_id: UUID, changes: UserChanges, now: datetime) -> bool:
     """Change a user; an inactive one can no longer sign in. Raises Refused with everything that is wrong.
 
-    Enrollments that wait for the address are the caller's to activate (`db.courses.commands.admit_waiting`).
+    Enrollments that wait for the address are the caller's to activate (`db.courses.commands.admit_waiting`). Whether
+    the user has become active again, of which their classes are the caller's to tell (`welcome_back`, there).
     """
     require_admin(actor)
     concerned = User.id == user_id
@@ -117,6 +118,7 @@ async def update_user(tx: Tx, *, actor: Viewer, user_id: UUID, changes: UserChan
             raise _taken() from None
         raise
     tx.hint(viewer_topic(user_id))
+    return after.is_active and not before.is_active
 
 
 async def ensure_user(tx: Tx, *, name: str, email: str, roles: Collection[Role]) -> UUID:

@@ -9,7 +9,7 @@ import strawberry
 from db.accounts import commands
 from db.accounts.queries import API_TOKEN, TEAM, USER
 from db.accounts.rules import Role, TeamChanges, UserChanges, Viewer
-from db.courses.commands import admit_waiting
+from db.courses.commands import admit_waiting, welcome_back
 from db.session import Tx
 from resolvers.accounts.types import ApiToken, Team, User
 from resolvers.context import Info
@@ -103,6 +103,8 @@ async def create_user(tx: Tx, viewer: Viewer, input: CreateUserInput) -> CreateU
 async def update_user(tx: Tx, viewer: Viewer, input: UpdateUserInput) -> UpdateUserPayload:
     """Change a user. For ADMIN. Enrollments that wait for the address become active.
 
+    Who becomes active again gets what they have missed of the plans of their classes.
+
     CONFLICT at `email` where somebody else has the address, and where the last active ADMIN would be none any more.
     """
     changes = UserChanges()
@@ -115,7 +117,9 @@ async def update_user(tx: Tx, viewer: Viewer, input: UpdateUserInput) -> UpdateU
     if input.is_active is not strawberry.UNSET:
         changes["is_active"] = input.is_active
     user_id = decode_id(input.user_id, "User") or NOTHING
-    await commands.update_user(tx, actor=viewer, user_id=user_id, changes=changes, now=tx.now)
+    has_come_back = await commands.update_user(tx, actor=viewer, user_id=user_id, changes=changes, now=tx.now)
+    if has_come_back:
+        await welcome_back(tx, actor=viewer, user_id=user_id)
     await admit_waiting(tx, actor=viewer, user_id=user_id, now=tx.now)
     return UpdateUserPayload(user_id=user_id)
 

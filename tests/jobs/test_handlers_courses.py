@@ -217,6 +217,29 @@ async def test_a_user_who_is_not_active_keeps_what_they_have_until_tasks_are_rep
     assert titles == {touched: "Read about forces", untouched: "Read about forces", active: "Anew"}
 
 
+async def test_who_is_activated_again_gets_what_they_have_missed_and_keeps_what_they_have(database: Database) -> None:
+    world = await a_world(database, learners=2)
+    away, other = world.learners
+    had = await world.published()
+    api = Api(database, await admin(database))
+    change = "mutation C($input: UpdateUserInput!) { updateUser(input: $input) { userErrors { code } } }"
+    person_id = id_of("User", away)
+    await api.data(change, input={"userId": person_id, "isActive": False})
+    missed = await world.published()
+    assert await tasks_of(world, missed, away) == []
+    asked = len(await outcomes(database))
+    await api.data(change, input={"userId": person_id, "isActive": True})
+    await drain(database)
+    assert await tasks_of(world, missed, away) == await tasks_of(world, had, away) == ["ASSIGNED"]
+    assert [(kind, result) for kind, _, result in (await outcomes(database))[asked:]] == [
+        ("class.members_added", {"members": 1}),
+        ("plan.enroll", {"tasks_created": 1, "tasks_moved": 0, "tasks_cancelled": 0}),
+    ]
+    # Whoever was active all along is not touched, nor told.
+    await api.data(change, input={"userId": id_of("User", other), "isActive": True})
+    assert len(await outcomes(database)) == asked + 2
+
+
 async def test_the_jobs_of_a_class_are_seen_by_its_teachers_and_editors_only(database: Database) -> None:
     root, of_course, teacher, learner = await admin(database), *[await person(database) for _ in range(3)]
     course_id = await make_course(database, root, teachers=[of_course])

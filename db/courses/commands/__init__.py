@@ -9,6 +9,7 @@ from db.courses.commands.enrolling import (
     drop_enrollment,
     enroll,
     move_enrollment,
+    welcome_back,
 )
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "move_enrollment",
     "update_class",
     "update_course",
+    "welcome_back",
 ]

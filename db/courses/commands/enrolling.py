@@ -113,6 +113,17 @@ WHERE status = 'PENDING' AND email = :email
 RETURNING class_id
 """).bindparams(*_CHANGE[1:], bindparam("user_id", type_=Uuid), bindparam("name", type_=Text))
 
+# To the domains above somebody who comes back is somebody who joins.
+_COME_BACK = text("""
+UPDATE enrollments SET change_id = :change_id
+WHERE user_id = :user_id AND status = 'ACTIVE' AND class_id = ANY (:class_ids)
+RETURNING class_id
+""").bindparams(
+    bindparam("change_id", type_=Uuid),
+    bindparam("user_id", type_=Uuid),
+    bindparam("class_ids", type_=ARRAY(Uuid)),
+)
+
 # The old status is part of the WHERE: no row means that somebody else was first, which the class's lock rules out.
 _DROP = text("""
 UPDATE enrollments SET status = 'DROPPED', dropped_at = :now, change_id = :change_id
@@ -182,6 +193,23 @@ async def admit_waiting(tx: Tx, *, actor: Viewer, user_id: UUID, now: datetime) 
     await tx.execute(_END_DOUBLES, values)
     admitted = (await tx.scalars(_ADMIT, values)).all()
     jobs = [await _tell(tx, actor, rolls[class_id], MembersAdded(class_id, change_id)) for class_id in admitted]
+    return [job_id for job_id in jobs if job_id is not None]
+
+
+async def welcome_back(tx: Tx, *, actor: Viewer, user_id: UUID) -> list[UUID]:
+    """Have a user who has become active again treated as one who joins their classes: they get what they have missed.
+
+    Returns the jobs that follow, one for each class.
+    """
+    own = select(Enrollment.class_id).where(Enrollment.user_id == user_id, Enrollment.status == EnrollmentStatus.ACTIVE)
+    classes = (await tx.scalars(own)).all()
+    if not classes:
+        return []
+    rolls = await rolls_of(tx, actor=actor, class_ids=classes)
+    change_id = uuid4()
+    values = {"user_id": user_id, "change_id": change_id, "class_ids": list(classes)}
+    concerned = (await tx.scalars(_COME_BACK, values)).all()
+    jobs = [await _tell(tx, actor, rolls[class_id], MembersAdded(class_id, change_id)) for class_id in concerned]
     return [job_id for job_id in jobs if job_id is not None]
 
 

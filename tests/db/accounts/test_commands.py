@@ -123,7 +123,7 @@ async def test_an_update_to_a_taken_address_is_a_conflict_also_for_two_at_once(d
 
     outcomes = await asyncio.gather(*(claim(who) for who in people), return_exceptions=True)
     refusals = [each for each in outcomes if isinstance(each, Refused)]
-    assert (outcomes.count(None), len(refusals)) == (1, 3)
+    assert (outcomes.count(False), len(refusals)) == (1, 3)
     assert {each.problems[0].code for each in refusals} == {Code.CONFLICT}
 
 
@@ -147,7 +147,7 @@ async def test_two_admins_who_step_down_together_leave_one(database: Database) -
 
     outcomes = await asyncio.gather(*(step_down(who) for who in pair), return_exceptions=True)
     refusals = [each for each in outcomes if isinstance(each, Refused)]
-    assert (outcomes.count(None), len(refusals)) == (1, 1)
+    assert (outcomes.count(False), len(refusals)) == (1, 1)
     assert [(problem.code, problem.path) for problem in refusals[0].problems] == [(Code.CONFLICT, ("isActive",))]
 
 
