@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from db.errors import Code, refuse
+from db.ledger.commands import Asked, enqueue, enqueue_many
 from db.ledger.jobs import Work
 from db.session import Database
 from jobs.attempt import Attempt, Cancelled, Declared, Snooze
@@ -267,7 +268,22 @@ async def crowd(attempt: Attempt, work: Crowd) -> Mapping[str, Any] | None:
     return None
 
 
+@dataclass(frozen=True)
+class Asks(Work):
+    """Asks for other work: one piece by itself, and two together."""
+
+    kind: ClassVar[str] = "test.asks"
+
+
+async def asks(attempt: Attempt, work: Asks) -> Mapping[str, Any] | None:
+    async with attempt.completing() as end:
+        await enqueue(end.tx, work=Empty(), actor_id=None)
+        await enqueue_many(end.tx, asked=[Asked(Empty()), Asked(Empty())], actor_id=None)
+    return None
+
+
 KINDS: Mapping[str, Declared] = {
+    Asks.kind: Declared(Asks, asks),
     Empty.kind: Declared(Empty, empty),
     Steps.kind: Declared(Steps, steps),
     Fails.kind: Declared(Fails, fails),
