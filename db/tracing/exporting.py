@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Mapping, Sequence
 from contextvars import Token
+from functools import lru_cache
 from importlib.metadata import entry_points
 from types import TracebackType
 from typing import Self
@@ -80,7 +81,7 @@ class Exporting:
             context=_context(parent),
             kind=KINDS[role],
             attributes=_known(facts),
-            links=[Link(found) for each in links if each and (found := _span_context(each)).is_valid],
+            links=[Link(found) for each in links if each and (found := _place(each)).is_valid],
             record_exception=False,
             set_status_on_exception=False,
         )
@@ -153,14 +154,14 @@ def _context(parent: str | Mapping[str, str] | None) -> Context | None:
     if parent is None:
         return None
     if isinstance(parent, str):
-        return W3C.extract(_headers(parent), context=Context())
+        return trace.set_span_in_context(trace.NonRecordingSpan(_place(parent)), Context())
     return propagate.extract(parent, context=Context())
 
 
-def _span_context(carried: str) -> trace.SpanContext:
-    return trace.get_current_span(W3C.extract(_headers(carried), context=Context())).get_span_context()
-
-
-def _headers(carried: str) -> dict[str, str]:
+# Jobs that were asked for together carry the same, and a job's parent is linked to as well.
+@lru_cache(maxsize=1_000)
+def _place(carried: str) -> trace.SpanContext:
+    """The span that a job carries. It is invalid where that says nothing."""
     parent, _, state = carried.partition(" ")
-    return {"traceparent": parent, "tracestate": state}
+    headers = {"traceparent": parent, "tracestate": state}
+    return trace.get_current_span(W3C.extract(headers, context=Context())).get_span_context()
