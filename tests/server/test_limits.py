@@ -222,7 +222,7 @@ async def test_a_hostile_document_is_answered_quickly(server: Running, name: str
     text = HOSTILE[name]
     await server.post("{ hello }")
     examine = server.edge.operations.documents._examine
-    # The best of three: the machine may be doing something else, the document takes what it takes.
+    # Time of the processor, and the best of three: the machine may be doing something else meanwhile.
     seconds = min(_timed(examine, text) for _ in range(3))
     assert seconds < 0.05 * 3, f"{len(text)} bytes took {seconds:.3f} s"
     answer = await server.post(text, variables={"n": 100})
@@ -232,9 +232,9 @@ async def test_a_hostile_document_is_answered_quickly(server: Running, name: str
 
 
 def _timed(work: Any, argument: str) -> float:
-    started = time.perf_counter()
+    started = time.thread_time()
     work(argument)
-    return time.perf_counter() - started
+    return time.thread_time() - started
 
 
 async def test_a_document_is_examined_once(server: Running) -> None:
