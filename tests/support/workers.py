@@ -87,7 +87,7 @@ def fleet(
         workers.end()
 
 
-async def until(look: Callable[[], Awaitable[T | None]], *, seconds: float = 20.0, what: str = "") -> T:
+async def until(look: Callable[[], Awaitable[T | None]], *, seconds: float = 45.0, what: str = "") -> T:
     """Look again and again until there is something. Raises AssertionError after `seconds`."""
     end = time.monotonic() + seconds
     while True:
@@ -109,7 +109,7 @@ async def until_workers(database: Database, count: int) -> None:
     await until(enough, what=f"{count} workers")
 
 
-async def until_state(database: Database, job_id: UUID, *states: str, seconds: float = 20.0) -> str:
+async def until_state(database: Database, job_id: UUID, *states: str, seconds: float = 45.0) -> str:
     """Wait until the job is in one of these states; which."""
 
     async def there() -> str | None:
