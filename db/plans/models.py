@@ -35,6 +35,7 @@ class Plan(Base):
         CheckConstraint("length(title) BETWEEN 1 AND 255", name="title"),
         CheckConstraint("(state = 'WITHDRAWN') = (withdrawn_at IS NOT NULL)", name="withdrawn_has_instant"),
         CheckConstraint("state <> 'PUBLISHED' OR first_published_at IS NOT NULL", name="published_has_instant"),
+        CheckConstraint("state <> 'DRAFT' OR first_published_at IS NULL", name="draft_was_never_published"),
         CheckConstraint(
             "state NOT IN ('PUBLISHING', 'PUBLISH_FAILED') OR publish_last_requested_at IS NOT NULL",
             name="publishing_was_requested",

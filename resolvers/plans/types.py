@@ -62,6 +62,7 @@ enum_type(
         "WITHDRAW": "Take it back: `withdrawPlan`.",
         "RESTORE": "Bring it back: `restorePlan`.",
         "CANCEL_PUBLISH": "Stop the publication that runs: `cancelJob` with the id of `publishJob`.",
+        "DELETE": "Delete it for good: `deletePlan`. Nobody has ever had it.",
     },
 )
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from db.errors import Code, Problem, Refused, refuse
 from db.plans.rules.saving import CourseWindow, Draft, SaveDecision, Target, Tasking, decide_save
 from db.plans.rules.settings import Item
-from db.plans.rules.states import PlanAction, PlanFacts, PlanState, is_open, standing_problems
+from db.plans.rules.states import ALLOWED_IN, PlanAction, PlanFacts, is_open, standing_problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def decide_delete(facts: PlanFacts) -> None:
     """Raises Refused: COURSE_ENDED, CONFLICT for anything but a draft that was never published."""
     if facts.has_course_ended:
         raise refuse(Code.COURSE_ENDED, "The course has ended; its plans no longer change.")
-    if facts.state is not PlanState.DRAFT or facts.first_published_at is not None:
+    if facts.state not in ALLOWED_IN[PlanAction.DELETE]:
         message = "Only a draft that was never published is deleted. Withdraw this plan instead."
         raise refuse(Code.CONFLICT, message, state=facts.state.value)
 

@@ -38,6 +38,7 @@ class PlanAction(StrEnum):
     WITHDRAW = "WITHDRAW"
     RESTORE = "RESTORE"
     CANCEL_PUBLISH = "CANCEL_PUBLISH"
+    DELETE = "DELETE"
 
 
 _S = PlanState
@@ -70,6 +71,8 @@ ALLOWED_IN: Mapping[PlanAction, frozenset[PlanState]] = {
     PlanAction.WITHDRAW: _REQUESTED,
     PlanAction.RESTORE: frozenset({_S.WITHDRAWN}),
     PlanAction.CANCEL_PUBLISH: frozenset({_S.PUBLISHING}),
+    # A draft was never published: no state leads back to it, and the table holds that too.
+    PlanAction.DELETE: frozenset({_S.DRAFT}),
 }
 
 # What learners do with a task counts from here on, so these are all that can still change.
