@@ -254,7 +254,7 @@ async def create_plan(tx: Tx, viewer: Viewer, input: CreatePlanInput) -> CreateP
 async def update_plan(tx: Tx, viewer: Viewer, input: UpdatePlanInput) -> UpdatePlanPayload:
     """Change a plan. For the course's teachers, EDITOR and ADMIN.
 
-    Once learners have opened their tasks only title and description change; anything else is refused as a whole with
+    Once the plan is open to learners, only title and description change; anything else is refused as a whole with
     NOT_UPDATABLE_AFTER_OPEN. A plan whose publication was ever asked for is published again by every save.
     """
     saved = await commands.update_plan(
@@ -291,7 +291,7 @@ async def publish_plan(tx: Tx, viewer: Viewer, input: PublishPlanInput) -> Publi
 async def extend_plan(tx: Tx, viewer: Viewer, input: ExtendPlanInput) -> ExtendPlanPayload:
     """Give more time: move the due and closing dates of the course, a class or one learner to later, and only to later.
 
-    The one change of dates that is possible once learners have opened their tasks; the plan's `extensions` keep a
+    The one change of dates that is possible once the plan is open to learners; the plan's `extensions` keep a
     record. DATE_NOT_LATER for an earlier date, DATES_OUT_OF_ORDER, OUTSIDE_COURSE_DATES; CONFLICT for a draft, whose
     dates `updatePlan` changes; PLAN_WITHDRAWN, COURSE_ENDED.
     """

@@ -116,7 +116,7 @@ def _lock_problems(draft: Draft, before: Draft) -> list[Problem]:
     return [
         Problem(
             Code.NOT_UPDATABLE_AFTER_OPEN,
-            f"`{name}` can no longer change: learners have opened their tasks. Title and description still can.",
+            f"`{name}` can no longer change: the plan is open to learners. Title and description still can.",
             (name,),
             details,
         )
