@@ -8,11 +8,18 @@ import sys
 from importlib import import_module
 from typing import Any
 
-import typer
-from typer.core import TyperGroup
-from typer.main import get_command
+try:
+    import typer
+    from typer.core import TyperGroup
+    from typer.main import get_command
 
-from db.environment import WRONG_SETUP, SetupError
+    from db.environment import WRONG_SETUP, SetupError
+except ModuleNotFoundError as missing:
+    sys.stderr.write(
+        f"{sys.executable} has no module {missing.name!r}. Use the checkout's own Python, which `make up` installs: "
+        ".venv/bin/python -m server …\n"
+    )
+    sys.exit(2)  # WRONG_SETUP, which may be what is missing
 
 COMMANDS = ("up", "serve", "worker", "migrate", "demo", "token", "queue", "schema", "doctor")
 HIDDEN = ("prepare",)

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from db.environment import load
 from db.settings import DatabaseSettings, RedisSettings
+from server.attached import attach
 from server.doctor import State, examine
 from server.settings import ServerSettings
 
@@ -15,8 +16,9 @@ COLOURS = {State.WELL: "green", State.DOUBTFUL: "yellow", State.WRONG: "red"}
 
 
 def doctor() -> None:
-    """Examine the deployment that the settings describe. Ends with 1 where something is wrong."""
+    """Examine the deployment that the settings describe, or the running `up`. Ends with 1 where something is wrong."""
     load(ServerSettings)
+    attach()
     findings = asyncio.run(examine(load(DatabaseSettings), load(RedisSettings)))
     table = Table("", "what", "found", "what to do", box=None, header_style="dim")
     for one in findings:

@@ -17,6 +17,7 @@ from db.ledger.queries import QueueRow, read_queues
 from db.session import Database, Tx
 from db.settings import DatabaseSettings, RedisSettings
 from db.telemetry import configure_logging
+from server.attached import attach
 
 queue = typer.Typer(
     name="queue", no_args_is_help=True, add_completion=False, help="Look at, pause, resume, limit queues."
@@ -117,6 +118,7 @@ async def _write(work: Callable[[Tx], Awaitable[T]]) -> T:
 async def _database() -> AsyncIterator[Database]:
     # Whoever resumes a queue wants its jobs to flow now: the hint goes out when the feed is closed.
     configure_logging(level="ERROR")
+    attach()
     settings, feed = load(DatabaseSettings), Feed.open(load(RedisSettings))
     database = await Database.open(settings, feed=feed)
     try:

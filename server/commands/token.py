@@ -13,6 +13,7 @@ from db.accounts.rules import Role
 from db.environment import SetupError, load
 from db.session import Database, Tx
 from db.settings import DatabaseSettings
+from server.attached import attach
 
 
 def token(
@@ -24,6 +25,7 @@ def token(
     ] = "",
 ) -> None:
     """Make an API token for a user and print it. It is shown only now: the database keeps a hash."""
+    attach()
     settings = load(DatabaseSettings)
     if create and create not in Role.__members__:
         raise SetupError(f"--create {create}: must be one of {', '.join(Role.__members__)}.")

@@ -48,6 +48,16 @@ def ask(url: str, question: Callable[[Any], Awaitable[Any]]) -> Any:
     return asyncio.run(answer())
 
 
+def test_a_python_without_the_packages_is_told_which_one_has_them() -> None:
+    # Without `site` it sees no installed package, as the system's own sees none of ours.
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "server", "doctor"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith(".venv/bin/python -m server …\n")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_help_names_every_command_and_what_it_does() -> None:
     said = command("--help").stdout
     for name in ("up", "serve", "worker", "migrate", "demo", "token", "queue", "schema", "doctor"):
