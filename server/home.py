@@ -86,6 +86,13 @@ class Home:
             finally:
                 self.state.unlink(missing_ok=True)
 
+    def tokens(self) -> dict[str, str]:
+        """A token for each person of the demo data, by name; empty where there is none."""
+        try:
+            return dict(json.loads(self.demo.read_text()))
+        except OSError:
+            return {}
+
     def write_state(self, state: dict[str, Any]) -> None:
         """Say what runs, at once and whole, for its owner only: it holds tokens."""
         write_private(self.state, json.dumps(state, indent=2))

@@ -5,7 +5,6 @@ At the end: server, worker, Valkey, PostgreSQL. Nothing here knows GraphQL or SQ
 """
 
 import http.client
-import json
 import os
 import socket
 import sys
@@ -64,7 +63,7 @@ class Run:
             wait_until(lambda: answers(self.url), child=server, patience_seconds=SERVER_PATIENCE_SECONDS)
         if worker.ended() is not None:
             raise ServerFailedError(f"worker ended with {worker.ended()}:\n{tail(worker.program.log)}")
-        welcome(self.terminal.console, self.url, self.tokens(), self.home.path, time.monotonic() - began)
+        welcome(self.terminal.console, self.url, self.home.tokens(), self.home.path, time.monotonic() - began)
         self.write_state()
 
     def start_stores(self) -> None:
@@ -122,13 +121,6 @@ class Run:
             pass_fds=pass_fds,
         )
 
-    def tokens(self) -> dict[str, str]:
-        """A token for each person of the demo data; empty where there is none."""
-        try:
-            return dict(json.loads(self.home.demo.read_text()))
-        except OSError:
-            return {}
-
     def write_state(self) -> None:
         """Tell scripts and tests where everything is."""
         self.home.write_state(
@@ -137,7 +129,7 @@ class Run:
                 "database_url": self.environment["DATABASE_URL"],
                 "redis_url": self.environment["REDIS_URL"],
                 "pids": {"up": os.getpid(), **self.supervisor.pids()},
-                "tokens": self.tokens(),
+                "tokens": self.home.tokens(),
             }
         )
 

@@ -17,8 +17,10 @@ from typing import Any
 import httpx
 import pytest
 
+from server.attached import attach
 from server.embedded.postgres import binaries
 from server.embedded.processes import processes_with
+from tests.server.test_cli import command
 from tests.support.facts import eventually, give_to_ordinary_user, is_gone, modes, python
 from tests.support.servers import Servers
 
@@ -128,6 +130,22 @@ def test_only_its_owner_may_read_the_tokens(running: Up) -> None:
     assert stat.S_IMODE(running.data.stat().st_mode) == 0o700
 
 
+def test_commands_that_look_after_it_find_it_and_leave_its_tokens_alone(
+    running: Up, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = str(running.data)
+    done = {name: command(name, HOLDFAST_DATA=data) for name in ("demo", "doctor")}
+    said = f"Using the stores of the `up` that runs on {data}.\n"
+    assert [(each.returncode, each.stderr) for each in done.values()] == [(0, said)] * 2
+    assert json.loads(done["demo"].stdout) == running.state["tokens"]
+    assert running.ask("{ viewer { roles } }", who="admin")["data"]["viewer"]["roles"] == ["ADMIN"]
+    # One variable alone means another deployment, whose setup is not whole.
+    for name, value in {"DATABASE_URL": "", "REDIS_URL": "redis://elsewhere/0", "HOLDFAST_DATA": data}.items():
+        monkeypatch.setenv(name, value)
+    attach()
+    assert (os.environ["DATABASE_URL"], os.environ["REDIS_URL"]) == ("", "redis://elsewhere/0")
+
+
 def test_a_second_one_on_the_same_directory_says_so_and_ends(running: Up) -> None:
     before = running.state
     with up(running.data) as second:
@@ -190,7 +208,9 @@ def test_a_closed_terminal_stops_it_in_order(place: Path) -> None:
     assert not (place / "closed" / "up.json").exists()
 
 
-def test_a_killed_one_takes_its_children_along_and_does_not_block_the_next(place: Path) -> None:
+def test_a_killed_one_takes_its_children_along_and_does_not_block_the_next(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = place / "killed"
     with up(data) as first:
         pids = first.ready().pids
@@ -198,6 +218,10 @@ def test_a_killed_one_takes_its_children_along_and_does_not_block_the_next(place
         for pid in pids.values():
             eventually(partial(is_gone, pid), seconds=40)
         assert (data / "up.json").exists()
+    for name, value in {"DATABASE_URL": "", "REDIS_URL": "", "HOLDFAST_DATA": str(data)}.items():
+        monkeypatch.setenv(name, value)
+    attach()
+    assert (os.environ["DATABASE_URL"], capsys.readouterr().err) == ("", "")
     with up(data) as again:
         eventually(lambda: again.pids.get("up") == again.process.pid, seconds=90)
         assert again.ask("{ viewer { roles } }", who="admin")["data"]["viewer"]["roles"] == ["ADMIN"]
