@@ -141,8 +141,15 @@ async def _asked(scope: Scope) -> tuple[UUID, Admission, Context]:
 
 
 def _cursor(scope: Scope, last_event_id: int | None) -> int | None:
-    """Where the events begin: what a client says that connects again by itself goes before what it was told to ask."""
+    """Where the events begin: what a client says that connects again by itself goes before what it was told to ask.
+
+    Raises RequestRefused for an `after` that is no number: a program that asks so would see the wrong part.
+    """
     after = QueryParams(scope["query_string"]).get("after")
+    if after is not None and cursor_in(after) is None:
+        raise malformed(
+            "`after` must be the number of an event: 0, or the `id` of the last one that you have.", status=400
+        )
     return cursor_in(after) if last_event_id is None else last_event_id
 
 

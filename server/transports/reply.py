@@ -111,7 +111,11 @@ async def send_payload(
 
 
 def cursor_in(last_event_id: str | None) -> int | None:
-    """The number in a Last-Event-ID header. Anything else is nothing of ours."""
+    """The number in a Last-Event-ID header; None where it is none.
+
+    That is nobody's mistake, and so not refused: a browser sends what it was given last, be it by another server at
+    this address, and a refusal would end its EventSource for good.
+    """
     if last_event_id is None or not last_event_id.isascii() or not last_event_id.isdigit():
         return None
     return int(last_event_id[:18])

@@ -164,6 +164,28 @@ async def test_a_cursor_beyond_the_end_is_refused_for_good(
     assert answer.json()["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
 
 
+async def test_an_after_that_is_no_number_is_refused_and_a_foreign_last_event_id_is_passed_over(
+    holdfast: Running, database: Database, asker: Viewer, headers: dict[str, str]
+) -> None:
+    job_id = await ask(database, actor_id=asker.user_id)
+    await drain(database, kinds=KINDS)
+    url = f"/jobs/{job_id}/events"
+    for after in ("abc", "-1", "1.5", "", "٣"):
+        for given in (headers, headers | {"last-event-id": "1"}):
+            answer = await holdfast.client.get(url, params={"after": after}, headers=given)
+            assert answer.status_code == 400, after
+            [error] = answer.json()["errors"]
+            assert error["extensions"]["code"] == "BAD_USER_INPUT"
+            assert error["message"].startswith("`after` must be the number of an event: ")
+    foreign = headers | {"last-event-id": "msg_01-of-another-server"}
+    async with holdfast.client.stream("GET", url + "?after=2", headers=foreign) as answer:
+        assert [(name, id_) for name, id_, _ in await events(answer)] == [
+            ("snapshot", "2"),
+            ("status", "3"),
+            ("complete", "3"),
+        ]
+
+
 async def test_an_event_source_that_comes_again_after_the_end_is_told_to_stop(
     holdfast: Running, database: Database, asker: Viewer, headers: dict[str, str]
 ) -> None:
