@@ -3,8 +3,8 @@
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-# The mutations whose one input may hold a whole course, class or map: only they may use the large body.
-BULK_MUTATIONS = frozenset({"importCourse", "enroll", "upsertOverlays", "recordCompetencies"})
+# The mutations whose one input may hold a whole course or class: only they may use the large body.
+BULK_MUTATIONS = frozenset({"importCourse", "enroll"})
 
 
 class LimitSettings(BaseSettings):

@@ -24,8 +24,8 @@ async def test_a_signed_in_viewer_reads_themselves(database_url: str, redis_url:
     assert answer.json()["data"] == {"viewer": {"user": {"name": "Mia Member"}, "roles": ["MEMBER"]}}
 
 
-def test_the_bulk_mutations_that_exist_are_called_so() -> None:
+def test_the_bulk_mutations_are_mutations_of_the_schema() -> None:
     mutation = schema._schema.mutation_type
     assert mutation is not None
-    # Those of domains that are not there yet keep their names free.
-    assert {"importCourse", "enroll"} <= BULK_MUTATIONS & mutation.fields.keys()
+    # The refusal of a large body names them: a reader looks for these names in the documentation.
+    assert {"importCourse", "enroll"} <= BULK_MUTATIONS <= mutation.fields.keys()
