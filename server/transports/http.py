@@ -157,11 +157,11 @@ def _media(method: str, operation: Operation, accepted: tuple[Media, ...]) -> Me
         refusal.headers["allow"] = "POST"
         raise refusal
     if media is None:
-        what = "A subscription is a stream" if operation.kind is OperationType.SUBSCRIPTION else "The answer is JSON"
-        named = (
-            f"{Media.EVENTS} or {Media.MULTIPART};subscriptionSpec=1.0, or use a WebSocket"
+        message = (
+            f"A subscription is a stream: ask for it with `Accept: {Media.EVENTS}` or "
+            f"`Accept: {Media.MULTIPART};subscriptionSpec=1.0`, or over a WebSocket."
             if operation.kind is OperationType.SUBSCRIPTION
-            else f"{Media.RESPONSE} or {Media.JSON}"
+            else f"The answer is JSON: ask for it with `Accept: {Media.RESPONSE}` or `Accept: {Media.JSON}`."
         )
-        raise malformed(f"{what}: ask for it with `Accept: {named}`.", status=406)
+        raise malformed(message, status=406)
     return media

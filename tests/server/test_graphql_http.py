@@ -172,7 +172,10 @@ async def test_a_mutation_runs_once(server: Running, stage: Stage) -> None:
 async def test_a_subscription_asked_for_as_json_is_told_how_to_ask(server: Running, stage: Stage) -> None:
     answer = await server.post("subscription { ticks(to: 3) { seq } }")
     assert answer.status_code == 406
-    assert "text/event-stream" in answer.json()["errors"][0]["message"]
+    assert answer.json()["errors"][0]["message"] == (
+        "A subscription is a stream: ask for it with `Accept: text/event-stream` or "
+        "`Accept: multipart/mixed;subscriptionSpec=1.0`, or over a WebSocket."
+    )
     assert stage.after == []
 
 
