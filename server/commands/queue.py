@@ -56,12 +56,16 @@ def list_() -> None:
 def pause(
     name: Name, reason: Annotated[str, typer.Option(help="Why, for other operators; at most 500 characters.")] = ""
 ) -> None:
-    """Begin nothing new in a queue; what runs goes on."""
+    """Begin nothing new in a queue; what runs goes on. Where it is paused already, the first reason stays."""
 
     async def work(tx: Tx) -> bool:
         return await ledger.pause_queue(tx, name=name, actor_id=None, reason=reason, now=tx.now)
 
-    typer.echo(f"{name} is paused." if asyncio.run(_write(work)) else f"{name} was paused already.")
+    if asyncio.run(_write(work)):
+        typer.echo(f"{name} is paused.")
+    else:
+        kept = ", and its first reason stays: resume it and pause it again to give another" if reason.strip() else ""
+        typer.echo(f"{name} was paused already{kept}.")
 
 
 @queue.command()

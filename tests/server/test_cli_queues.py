@@ -92,6 +92,9 @@ def test_pause_and_resume_say_whether_they_changed_anything_and_resuming_tells_t
 ) -> None:
     assert queue("pause", "bulk", "--reason", "Lunch.").said == "bulk is paused.\n"
     assert queue("pause", "bulk").said == "bulk was paused already.\n"
+    assert queue("pause", "bulk", "--reason", "Supper.").said.startswith(
+        "bulk was paused already, and its first reason stays: "
+    )
     paused = {"paused": True, "pause_reason": "Lunch.", "max_running": None, "max_running_per_key": None}
     assert rows(stores) == [paused]
     with sync_redis.Redis.from_url(stores["REDIS_URL"]) as client, client.pubsub() as listening:
