@@ -133,6 +133,12 @@ async def test_whose_task_somebody_has_cancelled_gets_no_other_one_by_joining_ag
 async def test_who_joins_picks_as_a_publication_would_have_picked(world: World) -> None:
     settings = {"exercises": [], "exercises_count_dynamic": 2, "page_ids": [str(world.pages[9])]}
     plan_id = await world.published(type=PlanType.HOMEWORK, settings=settings)
+    # So may it have been sent, and stored: to JSON this is an integer. One such plan must not stop the course's others.
+    await world.rows(
+        "UPDATE plans SET settings = jsonb_set(settings, '{exercises_count_dynamic}', '2.0')"
+        " WHERE id = :id RETURNING 1",
+        id=plan_id,
+    )
     (late,) = await world.newcomers(1)
     await world.enroll(late)
     await drain(world.database)

@@ -108,7 +108,8 @@ LOCK_ENROLLMENTS = text(
     ORDER BY e.id FOR SHARE OF e
     """
 )
-# As a publication would have made it, in the generation that is live. Who is picked what is the same as there.
+# As a publication would have made it, in the generation that is live. Who is picked what is the same as there. A count
+# may be written as 2.0, which JSON calls an integer and Postgres does not.
 FILL = text(
     f"""
     INSERT INTO tasks (
@@ -125,7 +126,7 @@ FILL = text(
             SELECT s.position FROM task_step_templates s
             WHERE s.plan_id = p.id AND s.generation = p.live_generation AND s.is_dynamic
             ORDER BY hashtextextended(u.id::text || ':' || s.position, 0)
-            LIMIT coalesce(CAST(p.settings ->> 'exercises_count_dynamic' AS integer), 0)
+            LIMIT coalesce(CAST(CAST(p.settings ->> 'exercises_count_dynamic' AS numeric) AS integer), 0)
         ) best
     ) chosen
     WHERE {_SHOWN} AND NOT EXISTS (
