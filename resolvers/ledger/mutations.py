@@ -110,7 +110,7 @@ class ResumeQueuePayload(MutationPayload):
 
 @mutation
 async def cancel_job(tx: Tx, viewer: Viewer, input: CancelJobInput) -> CancelJobPayload:
-    """Stop a job. For who asked for it, who may change its subject, and ADMIN.
+    """Stop a job. For who may change its subject, who asked for it where it has none, and ADMIN.
 
     One that waits is CANCELLED at once. One that runs is asked to stop and ends at its next safe point; if it is done
     before it gets there, it is COMPLETED. JOB_NOT_CANCELLABLE where it has ended.
@@ -127,7 +127,9 @@ async def cancel_job(tx: Tx, viewer: Viewer, input: CancelJobInput) -> CancelJob
 
 @mutation
 async def retry_job(tx: Tx, viewer: Viewer, input: RetryJobInput) -> RetryJobPayload:
-    """Do a job again, as a new job with the same parameters. For who asked for it, who may change its subject, ADMIN.
+    """Do a job again, as a new job with the same parameters.
+
+    For who may change its subject, who asked for it where it has none, and ADMIN.
 
     JOB_NOT_RETRYABLE unless it FAILED or was CANCELLED and no newer try of it is under way.
     """

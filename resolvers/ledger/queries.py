@@ -44,7 +44,8 @@ enum_type(
 async def job(info: Info, id: Annotated[strawberry.ID, described("The job's id.")]) -> Job | None:
     """A job by its id. Null for an id that is malformed or unknown, and for a job the viewer may not see.
 
-    Jobs are seen by who asked for them, by who may read their subject (a plan's: its teachers), and by ADMIN.
+    Jobs are seen by who may read their subject (a plan's: its teachers), by who asked for them where they have none,
+    and by ADMIN.
     """
     return await _job(info, decode_id(id, "Job"))
 

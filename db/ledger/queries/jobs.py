@@ -14,9 +14,11 @@ from sqlalchemy import (
     Text,
     and_,
     any_,
+    case,
     cast,
     exists,
     false,
+    func,
     literal_column,
     or_,
     select,
@@ -68,29 +70,45 @@ class SubjectAccess:
 SUBJECTS: dict[str, SubjectAccess] = {}
 
 
-def _of_subjects(
+def _decided(
     source: FromClause, rule: Callable[[SubjectAccess], Callable[[ColumnElement[Any]], ColumnElement[bool]]]
-) -> list[ColumnElement[bool]]:
-    return [
-        and_(source.c.subject_type == literal_column(f"'{name}'"), rule(access)(source.c.subject_id))
-        for name, access in SUBJECTS.items()
-    ]
+) -> ColumnElement[bool]:
+    """What the rule of a job's subject says alone; who requested the job, where its type has no rule or it is gone.
+
+    Having asked once gives no lasting right: who teaches a course no more does not go on with the jobs of its plans.
+    """
+    asked = func.coalesce(source.c.actor_id == bind("viewer_id"), literal_column("false"))
+    if not SUBJECTS:
+        return asked
+    return case(
+        *[
+            (
+                source.c.subject_type == literal_column(f"'{name}'"),
+                func.coalesce(_said_of(access.entity().table, source, rule(access)), asked),
+            )
+            for name, access in SUBJECTS.items()
+        ],
+        else_=asked,
+    )
+
+
+def _said_of(
+    table: FromClause, source: FromClause, rule: Callable[[ColumnElement[Any]], ColumnElement[bool]]
+) -> ColumnElement[Any]:
+    # NULL where the subject is gone, and only there.
+    subject = table.alias("subject")
+    said = func.coalesce(rule(subject.c.id), literal_column("false"))
+    return select(said).where(subject.c.id == source.c.subject_id).scalar_subquery()
 
 
 def _visible(source: FromClause, viewer: Viewer) -> ColumnElement[bool] | None:
-    """Who requested it, who may read its subject, ADMIN."""
-    if viewer.is_admin:
-        return None
-    return or_(source.c.actor_id == bind("viewer_id"), *_of_subjects(source, lambda access: access.readable))
+    """Who may read its subject, ADMIN; who requested it, where no subject decides."""
+    return None if viewer.is_admin else _decided(source, lambda access: access.readable)
 
 
 def _may_write(source: FromClause) -> ColumnElement[bool]:
-    """Who requested it, who may write its subject, ADMIN."""
-    return or_(
-        bind("viewer_is_admin", Boolean),
-        source.c.actor_id == bind("viewer_id"),
-        *_of_subjects(source, lambda access: access.writable),
-    )
+    """Who may write its subject, ADMIN; who requested it, where no subject decides."""
+    return or_(bind("viewer_is_admin", Boolean), _decided(source, lambda access: access.writable))
 
 
 async def may_write_job(tx: Tx, *, viewer: Viewer, job_id: UUID) -> bool | None:

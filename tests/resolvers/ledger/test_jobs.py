@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from db.accounts.rules import Role, Viewer
+from db.feed import Feed
 from db.ledger.jobs import Subject
 from db.ledger.rules import JobState
 from db.session import Database
@@ -15,6 +16,7 @@ from tests.support.kinds import KINDS, Refuses, Steps, Talks, make_effects
 from tests.support.ledger import ask, execute, in_state, row_of
 from tests.support.people import admin, person
 from tests.support.plans import World, a_world
+from tests.support.streams import stream
 
 EVERYTHING = """
 query ($id: ID!) { job(id: $id) {
@@ -242,10 +244,42 @@ async def test_the_subject_is_shown_to_whom_it_is_visible(course: World) -> None
     shown = (await Api(course.database, course.teacher).data(query, id=id_of("Job", job_id)))["job"]
     assert shown["subjectLabel"] == "Week 1"
     assert shown["subject"]["id"] == id_of("TaskPlan", plan_id)
+    # What is gone decides nothing more: then it is whoever asked.
     ada = await person(course.database)
-    await execute(course.database, "UPDATE jobs SET actor_id = :ada WHERE id = :id", ada=ada.user_id, id=job_id)
-    hidden = (await Api(course.database, ada).data(query, id=id_of("Job", job_id)))["job"]
-    assert hidden == {"subjectLabel": "Week 1", "subject": None}
+    gone = await ask(course.database, subject=Subject("TaskPlan", uuid4(), "Week 0"), actor_id=ada.user_id)
+    shown = (await Api(course.database, ada).data(query, id=id_of("Job", gone)))["job"]
+    assert shown == {"subjectLabel": "Week 0", "subject": None}
+    assert not await sees(course.database, course.teacher, gone)
+
+
+@pytest.mark.parametrize("type_", ["TaskPlan", "CourseClass"])
+async def test_who_may_no_longer_read_a_jobs_subject_has_no_right_left_by_having_asked(
+    course: World, feed: Feed, type_: str
+) -> None:
+    database, ada = course.database, course.teacher
+    editor = await person(database, "E", Role.EDITOR)
+    await execute(database, "UPDATE classes SET teacher_id = :id", id=editor.user_id)
+    key = (await course.create(course.tasking())).plan_id if type_ == "TaskPlan" else course.class_id
+    job_id = await ask(database, subject=Subject(type_, key, "It"), actor_id=ada.user_id)
+    ended = await in_state(database, JobState.FAILED, subject=Subject(type_, key, "It"), actor_id=ada.user_id)
+    assert await sees(database, ada, job_id)
+    progress = "subscription ($id: ID!) { jobProgress(jobId: $id) { seq } }"
+    async with (
+        stream(database, feed, ada, progress, id=id_of("Job", job_id)) as own,
+        stream(database, feed, editor, progress, id=id_of("Job", job_id)) as editors,
+    ):
+        assert [(await each.next())["seq"] for each in (own, editors)] == [1, 1]
+        await execute(database, "DELETE FROM course_teachers")
+        assert not await sees(database, ada, job_id)
+        for mutation, id_ in (("cancelJob", job_id), ("retryJob", ended)):
+            assert await Api(database, ada).refused(mutation, {"jobId": id_of("Job", id_)}) == [
+                ("NOT_FOUND", "input.jobId")
+            ]
+        jobs = await course.rows("SELECT state FROM jobs WHERE subject_id = :id ORDER BY id", id=key)
+        assert [row.state for row in jobs] == ["queued", "failed"]
+        await drain(database, kinds=KINDS)
+        assert (await editors.rest())[-1]["seq"] > 1
+        assert (await own.refusal())["extensions"]["code"] == "NOT_FOUND"
 
 
 async def test_what_may_be_done_is_told_for_the_viewer(course: World) -> None:
@@ -254,3 +288,8 @@ async def test_what_may_be_done_is_told_for_the_viewer(course: World) -> None:
     for viewer in (course.teacher, await person(course.database, "E", Role.EDITOR), await admin(course.database)):
         job = (await Api(course.database, viewer).data(query, id=id_of("Job", job_id)))["job"]
         assert job == {"canCancel": True, "canRetry": False}
+    # Who teaches a class of the course reads its plans, and changes none of them: nobody asked, so nobody may.
+    of_class = await person(course.database, "Of a class")
+    await execute(course.database, "UPDATE classes SET teacher_id = :id", id=of_class.user_id)
+    job = (await Api(course.database, of_class).data(query, id=id_of("Job", job_id)))["job"]
+    assert job == {"canCancel": False, "canRetry": False}
