@@ -14,6 +14,7 @@ from db.plans import commands as plans
 from db.plans.commands import Extended, PlanChanges, Saved, TaskingWanted, Withdrawn
 from db.plans.rules import PlanType
 from db.session import Database, Tx
+from db.tasks import commands as tasks
 from tests.support.drain import drain
 
 DAY = timedelta(days=1)
@@ -227,6 +228,21 @@ class World:
                 now=tx.now,
             )
         return list(done.job_ids)
+
+    async def complete_first_step(self, learner: UUID) -> UUID:
+        """Begin the learner's only live task; its id."""
+        (row,) = await self.rows(
+            "SELECT t.id, s.id AS template_id FROM tasks t"
+            " JOIN plans p ON p.live_generation = t.generation AND p.id = t.plan_id"
+            " JOIN task_step_templates s ON s.plan_id = t.plan_id AND s.generation = t.generation AND s.position = 0"
+            " WHERE t.assignee_user_id = :id",
+            id=learner,
+        )
+        viewer = Viewer(learner, "Learner", frozenset({Role.MEMBER}))
+        async with self.database.transaction() as tx:
+            await tasks.complete_step(tx, actor=viewer, task_id=row.id, template_id=row.template_id, now=tx.now)
+        task_id: UUID = row.id
+        return task_id
 
     async def rows(self, sql: str, **values: Any) -> list[Any]:
         """What is stored."""

@@ -104,10 +104,12 @@ async def begin(tx: Tx, *, work: PublishPlan, is_first_attempt: bool) -> Publica
         if is_first_attempt:
             await tx.execute(sql.CLEAR_TASKS, values)
             await tx.execute(sql.CLEAR_STEPS, values)
-        steps = await _steps(tx, plan)
-        if not steps and needs_steps(plan.type) and audience.learners:
-            raise await _nothing_to_do(tx, values, audience.learners)
-        await _write_steps(tx, plan.id, generation, steps)
+        # A generation keeps the steps that its first attempt has written, whatever the course has by now.
+        if is_first_attempt or not await tx.scalar(sql.HAS_STEPS, values):
+            steps = await _steps(tx, plan)
+            if not steps and needs_steps(plan.type) and audience.learners:
+                raise await _nothing_to_do(tx, values, audience.learners)
+            await _write_steps(tx, plan.id, generation, steps)
     return Publication(
         plan_id=plan.id,
         course_id=plan.course_id,
@@ -118,7 +120,7 @@ async def begin(tx: Tx, *, work: PublishPlan, is_first_attempt: bool) -> Publica
         done=audience.learners - audience.wanting,
         batches=audience.batches,
         rest_after=audience.rest_after,
-        # As they are stored: a generation keeps the steps that it was made with, whatever the course has by now.
+        # As they are stored: the live generation may be of another course than today's.
         picked=(await tx.scalars(sql.DYNAMIC_POSITIONS, values)).all(),
         picks=dynamic_count(plan.settings),
         may_be_begun=work.keeps_tasks or not is_first_attempt,

@@ -41,8 +41,9 @@ def facts_of(plan: Plan, course: Surroundings) -> PlanFacts:
 
 
 async def stored_draft(tx: Tx, plan: Plan) -> Draft:
-    """A plan as it is saved."""
-    rows = await tx.scalars(select(TaskingPlan).where(TaskingPlan.plan_id == plan.id).order_by(TaskingPlan.id))
+    """A plan as it is saved; its tasking plans in the order of the API, for a refusal names them by their place."""
+    own = select(TaskingPlan).where(TaskingPlan.plan_id == plan.id)
+    rows = await tx.scalars(own.order_by(TaskingPlan.due_at, TaskingPlan.id))
     taskings = tuple(Tasking(_target(row), row.opens_at, row.due_at, row.closes_at) for row in rows)
     return Draft(plan.type, plan.title, plan.description, plan.settings, taskings)
 

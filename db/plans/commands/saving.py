@@ -25,6 +25,7 @@ from db.plans.rules import (
     PlanState,
     PlanType,
     SaveDecision,
+    Target,
     Tasking,
     decide_save,
     page_keys,
@@ -111,7 +112,7 @@ async def update_plan(
     stored = await stored_draft(tx, plan)
     wanted = stored
     if "taskings" in changes:
-        wanted = replace(wanted, taskings=await _targeted(tx, plan.course_id, changes["taskings"]))
+        wanted = replace(wanted, taskings=await _targeted(tx, plan.course_id, changes["taskings"], stored.taskings))
     wanted = replace(
         wanted,
         title=changes.get("title", wanted.title),
@@ -171,9 +172,23 @@ def _check_revision(plan: Plan, expected: int | None) -> None:
         raise refuse(Code.CONFLICT, message, "expectedRevision", revision=plan.revision)
 
 
-async def _targeted(tx: Tx, course_id: UUID, wanted: Sequence[TaskingWanted]) -> tuple[Tasking, ...]:
-    known = await targets_of(tx, course_id=course_id, wanted=[(each.target_type, each.target_id) for each in wanted])
+async def _targeted(
+    tx: Tx, course_id: UUID, wanted: Sequence[TaskingWanted], stored: Sequence[Tasking] = ()
+) -> tuple[Tasking, ...]:
+    named = [(each.target_type, each.target_id) for each in wanted]
+    known = dict(await targets_of(tx, course_id=course_id, wanted=named))
+    # What a plan has may stay, also where a class was archived or a learner has left since: forms send it back.
+    known.update({_name(each.target): each.target for each in stored if each.target is not None})
     return tuple(
-        Tasking(known.get((each.target_type, each.target_id)), each.opens_at, each.due_at, each.closes_at)
-        for each in wanted
+        Tasking(known.get(name), each.opens_at, each.due_at, each.closes_at)
+        for name, each in zip(named, wanted, strict=True)
     )
+
+
+def _name(target: Target) -> tuple[str, UUID | None]:
+    """A target as a caller names it."""
+    if target.course_id is not None:
+        return "Course", target.course_id
+    if target.class_id is not None:
+        return "CourseClass", target.class_id
+    return "User", target.user_id

@@ -31,6 +31,7 @@ _WITHIN = _REACHED.format(
 )
 _AFTER = _REACHED.format(within="AND (CAST(:after AS uuid) IS NULL OR e.user_id > :after)")
 _AMONG = _REACHED.format(within="AND e.user_id = ANY(:learners)")
+_OF_FIRST = _REACHED.format(within="AND e.user_id IN (SELECT assignee_user_id FROM first)")
 _LEARNERS = f"""
     SELECT DISTINCT reached.user_id FROM ({_EVERYBODY}) reached JOIN users u ON u.id = reached.user_id AND u.is_active
 """
@@ -111,10 +112,12 @@ CLEAR_STEPS = text(
     WHERE p.id = :plan_id AND s.plan_id = p.id AND s.generation = :generation AND s.generation <> p.live_generation
     """
 )
+HAS_STEPS = text(
+    "SELECT EXISTS (SELECT FROM task_step_templates WHERE plan_id = :plan_id AND generation = :generation)"
+)
 WRITE_STEP = """
     INSERT INTO task_step_templates (plan_id, generation, position, key, kind, title, content, is_dynamic)
     VALUES (:plan_id, :generation, :position, :key, :kind, :title, :content, :is_dynamic)
-    ON CONFLICT (plan_id, generation, position) DO NOTHING
 """
 
 # Whoever's task of this plan somebody has cancelled or given to another person gets no new one because its title was
@@ -209,9 +212,15 @@ REFRESH_TASKS = text(
     """
 )
 
+# What has opened stays open, and only ever gets more time: whoever has begun keeps what they see.
+_DATES_OF_KEPT = """
+    opens_at = CASE WHEN t.opens_at <= :now THEN t.opens_at ELSE {to}.opens_at END,
+    due_at = CASE WHEN t.opens_at <= :now THEN greatest(t.due_at, {to}.due_at) ELSE {to}.due_at END,
+    closes_at = CASE WHEN t.opens_at <= :now THEN greatest(t.closes_at, {to}.closes_at) ELSE {to}.closes_at END
+"""
 # Of a learner whose task was touched the untouched new one goes, and the old one takes its place with its dates.
 CARRY_TOUCHED = text(
-    """
+    f"""
     WITH replaced AS (
         DELETE FROM tasks made USING tasks kept
         WHERE made.plan_id = :plan_id AND made.generation = :generation AND NOT made.is_touched
@@ -221,20 +230,37 @@ CARRY_TOUCHED = text(
         RETURNING kept.id, made.opens_at, made.due_at, made.closes_at, made.selection
     )
     UPDATE tasks t SET
-        generation = :generation, title = :title, opens_at = replaced.opens_at, due_at = replaced.due_at,
-        closes_at = replaced.closes_at, selection = replaced.selection, version = t.version + 1
+        generation = :generation, title = :title, {_DATES_OF_KEPT.format(to="replaced")},
+        selection = replaced.selection, version = t.version + 1
     FROM replaced WHERE t.id = replaced.id
     """
 )
-# One that a person has given to somebody else is theirs, whoever the plan reaches.
+# One that a person has given to somebody else is theirs, whoever the plan reaches, with the dates of the learner who
+# had it first; where the plan no longer reaches that one, with those that it has.
 KEEP_REASSIGNED = text(
     f"""
+    WITH RECURSIVE given AS (
+        SELECT t.id, t.replaces_id FROM tasks t
+        WHERE t.plan_id = :plan_id AND t.generation = :live AND t.is_touched AND t.replaces_id IS NOT NULL
+            AND t.status <> 'CANCELLED'
+        UNION ALL
+        SELECT given.id, older.replaces_id FROM given JOIN tasks older ON older.id = given.replaces_id
+        WHERE older.replaces_id IS NOT NULL
+    ), first AS MATERIALIZED (
+        SELECT given.id, older.assignee_user_id FROM given
+        JOIN tasks older ON older.id = given.replaces_id AND older.replaces_id IS NULL
+    ), dated AS (
+        SELECT DISTINCT ON (reached.user_id) reached.* FROM ({_OF_FIRST}) reached
+        ORDER BY reached.user_id, reached.rank, reached.due_at DESC
+    ), kept AS (
+        SELECT t.id, coalesce(dated.opens_at, t.opens_at) AS opens_at, coalesce(dated.due_at, t.due_at) AS due_at,
+            coalesce(dated.closes_at, t.closes_at) AS closes_at
+        FROM first JOIN tasks t ON t.id = first.id LEFT JOIN dated ON dated.user_id = first.assignee_user_id
+    )
     UPDATE tasks t SET
-        generation = :generation, title = :title, version = t.version + 1, selection = (
-            {_CHOSEN.format(learner="t.assignee_user_id")}
-        )
-    WHERE t.plan_id = :plan_id AND t.generation = :live AND t.is_touched AND t.replaces_id IS NOT NULL
-        AND t.status <> 'CANCELLED'
+        generation = :generation, title = :title, {_DATES_OF_KEPT.format(to="kept")}, version = t.version + 1,
+        selection = ({_CHOSEN.format(learner="t.assignee_user_id")})
+    FROM kept WHERE t.id = kept.id
     """
 )
 # One that was touched and whose learner is no longer reached stays, cancelled, where it can be seen. Those that were on

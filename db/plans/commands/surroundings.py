@@ -37,7 +37,9 @@ _CLASSES = text("SELECT id FROM classes WHERE course_id = :course_id AND id = AN
 
 _LEARNERS = text(
     """
-    SELECT DISTINCT e.user_id FROM enrollments e JOIN classes k ON k.id = e.class_id
+    SELECT DISTINCT e.user_id FROM enrollments e
+    JOIN classes k ON k.id = e.class_id AND NOT k.is_archived
+    JOIN users u ON u.id = e.user_id AND u.is_active
     WHERE k.course_id = :course_id AND e.user_id = ANY(:ids) AND e.status = 'ACTIVE'
     """
 )

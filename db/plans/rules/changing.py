@@ -10,6 +10,9 @@ from db.plans.rules.saving import CourseWindow, Draft, SaveDecision, Target, Tas
 from db.plans.rules.settings import Item
 from db.plans.rules.states import ALLOWED_IN, PlanAction, PlanFacts, is_open, standing_problems
 
+# Tasking plans that a plan may have after extensions; saving takes fewer at once.
+EXTENDED_LIMIT = 1_000
+
 
 @dataclass(frozen=True, slots=True)
 class Extension:
@@ -89,6 +92,9 @@ def decide_extension(
     if before is None:
         message = "This is no course, class or active learner that the plan reaches."
         problems.append(Problem(Code.NOT_FOUND, message, ("targetId",)))
+    elif before.target not in {each.target for each in stored.taskings} and len(stored.taskings) >= EXTENDED_LIMIT:
+        message = f"A plan has dates of their own for at most {EXTENDED_LIMIT} targets: extend a class instead."
+        problems.append(Problem(Code.BAD_USER_INPUT, message, ("targetId",), {"max": EXTENDED_LIMIT}))
     if wanted.due_at is None and wanted.closes_at is None:
         message = "Give `dueAt`, `closesAt` or both: what is to be later."
         problems.append(Problem(Code.BAD_USER_INPUT, message, ("dueAt",)))
@@ -98,8 +104,7 @@ def decide_extension(
     problems += _date_problems(before, after, wanted, window)
     if problems:
         raise Refused(*problems)
-    others = [each for each in stored.taskings if each.target != after.target]
-    draft = replace(stored, taskings=(*others, after))
+    draft = replace(stored, taskings=_with(stored.taskings, after))
     if is_open(facts, now=now):
         return ExtensionDecision(before, after, SaveDecision(draft, publishes=True, keeps_tasks=not facts.is_replacing))
     save = decide_save(facts, draft, before=stored, window=window, items=items, publish=True, now=now)
@@ -125,6 +130,12 @@ def _in_force(stored: Draft, target: Target | None, *, course_id: UUID, class_id
     if found is None and (target.user_id is None or class_ids):
         found = by_target.get(Target(course_id=course_id))
     return None if found is None else replace(found, target=target)
+
+
+def _with(taskings: tuple[Tasking, ...], after: Tasking) -> tuple[Tasking, ...]:
+    """These with `after` in the place of the one that has its target, or at the end."""
+    changed = tuple(after if each.target == after.target else each for each in taskings)
+    return changed if after in changed else (*taskings, after)
 
 
 def _date_problems(before: Tasking, after: Tasking, wanted: Extension, window: CourseWindow) -> list[Problem]:

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from db.errors import Code, Problem, Refused
-from db.plans.rules.settings import Item, is_empty, settings_problems
+from db.plans.rules.settings import Item, is_empty, normal, settings_problems
 from db.plans.rules.states import LOCKED_AFTER_OPEN, PlanAction, PlanFacts, PlanType, is_open, standing_problems
 
 TITLE_LIMIT = 255
@@ -81,7 +81,7 @@ def decide_save(
 
     A plan whose publication was ever requested publishes with every save. Raises Refused with all problems.
     """
-    draft = replace(draft, title=draft.title.strip())
+    draft = replace(draft, title=draft.title.strip(), settings=normal(draft.settings))
     publishes = publish or facts.publish_last_requested_at is not None
     was_open = is_open(facts, now=now)
     problems = [*standing_problems(facts, PlanAction.UPDATE), *_text_problems(draft)]

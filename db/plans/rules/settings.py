@@ -123,6 +123,14 @@ def page_keys(settings: Any) -> list[UUID]:
     return [key for key in keys if key is not None]
 
 
+def normal(settings: Any) -> Any:
+    """Settings as they are stored: whole numbers as such, which JSON also writes as 2.0."""
+    count = settings.get("exercises_count_dynamic") if isinstance(settings, dict) else None
+    if isinstance(count, float) and count.is_integer():
+        return {**settings, "exercises_count_dynamic": int(count)}
+    return settings
+
+
 def is_empty(type_: PlanType, settings: Any) -> bool:
     """Whether such a plan has nothing to do in it: no page and no exercise."""
     if type_ not in {PlanType.READING, PlanType.HOMEWORK} or not isinstance(settings, dict):

@@ -14,7 +14,6 @@ from db.errors import Code, Refused
 from db.plans import commands as plans
 from db.plans.rules import PlanType
 from db.session import Database
-from db.tasks import commands as tasks
 from tests.support.drain import drain
 from tests.support.plans import World, a_world, another_class
 
@@ -22,25 +21,6 @@ from tests.support.plans import World, a_world, another_class
 @pytest.fixture
 async def world(database: Database) -> World:
     return await a_world(database, learners=3)
-
-
-async def first_step(world: World, learner: UUID) -> tuple[UUID, UUID]:
-    (row,) = await world.rows(
-        "SELECT t.id, s.id AS template_id FROM tasks t"
-        " JOIN plans p ON p.live_generation = t.generation AND p.id = t.plan_id"
-        " JOIN task_step_templates s ON s.plan_id = t.plan_id AND s.generation = t.generation AND s.position = 0"
-        " WHERE t.assignee_user_id = :id",
-        id=learner,
-    )
-    return row.id, row.template_id
-
-
-async def complete_first_step(world: World, learner: UUID) -> UUID:
-    task_id, template_id = await first_step(world, learner)
-    viewer = Viewer(learner, "Learner", frozenset({Role.MEMBER}))
-    async with world.database.transaction() as tx:
-        await tasks.complete_step(tx, actor=viewer, task_id=task_id, template_id=template_id, now=tx.now)
-    return task_id
 
 
 async def touch(world: World, task_id: UUID) -> None:
@@ -188,7 +168,7 @@ async def test_after_opening_tasks_stay_and_those_who_came_later_get_theirs(worl
 async def test_after_opening_a_completed_step_survives_a_publication(world: World) -> None:
     plan_id = await world.published()
     world.database.clock.shift += timedelta(days=1, hours=1)
-    task_id = await complete_first_step(world, world.learners[0])
+    task_id = await world.complete_first_step(world.learners[0])
     await world.publish(plan_id)
     await drain(world.database)
     (row,) = await world.rows("SELECT * FROM task_step_completions")
@@ -201,7 +181,7 @@ async def test_a_generation_asked_for_before_opening_goes_live_after_it_and_keep
     plan_id = await world.published()
     await world.publish(plan_id)
     world.database.clock.shift += timedelta(days=1, hours=1)
-    begun = await complete_first_step(world, world.learners[0])
+    begun = await world.complete_first_step(world.learners[0])
     await drain(world.database)
     live = {task.id: task.status for task in await world.live_tasks(plan_id)}
     assert (await world.plan(plan_id)).live_generation == 2

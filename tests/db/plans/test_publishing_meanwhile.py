@@ -12,7 +12,10 @@ from db.plans import commands as plans
 from db.plans.jobs import PublishPlan
 from db.plans.rules import PlanType
 from db.session import Database
+from db.tasks import commands as tasks
+from db.tasks.commands import Assignee
 from tests.support.drain import drain
+from tests.support.people import admin
 from tests.support.plans import World, a_world, another_class
 
 
@@ -33,6 +36,15 @@ async def retitle(world: World, plan_id: UUID, title: str = "Anew") -> None:
             now=tx.now,
         )
     await drain(world.database)
+
+
+async def put_off(world: World, plan_id: UUID) -> plans.TaskingWanted:
+    """Have the plan open in five days, be due in six and close in seven."""
+    async with world.database.transaction() as tx:
+        dates = [tx.now + timedelta(days=days) for days in (5, 6, 7)]
+    later = plans.TaskingWanted("CourseClass", world.class_id, *dates)
+    await world.update(plan_id, taskings=[later])
+    return later
 
 
 async def test_after_opening_a_title_changes_even_where_the_course_has_lost_the_pages(world: World) -> None:
@@ -154,3 +166,60 @@ async def test_tasks_of_a_publication_that_was_given_up_are_swept(world: World) 
         "SELECT count(*) AS tasks, (SELECT count(*) FROM task_step_templates) AS steps FROM tasks"
     )
     assert (row.tasks, row.steps) == (0, 0)
+
+
+async def test_who_has_begun_keeps_what_they_see_where_the_plan_was_put_off_before_it_opened(world: World) -> None:
+    plan_id = await world.published()
+    early, *others = sorted(world.learners)
+    opened_at = (await world.live_tasks(plan_id))[0].opens_at
+    later = await put_off(world, plan_id)
+    # The worker comes to it once it has opened, and somebody was faster.
+    world.database.clock.shift += timedelta(days=1, hours=1)
+    task_id = await world.complete_first_step(early)
+    await drain(world.database)
+    first, *rest = await world.live_tasks(plan_id)
+    assert (first.id, first.status, first.opens_at) == (task_id, "IN_PROGRESS", opened_at)
+    assert (first.due_at, first.closes_at) == (later.due_at, later.closes_at)
+    assert [(task.assignee_user_id, task.opens_at) for task in rest] == [(each, later.opens_at) for each in others]
+    # So the plan is open, and nobody takes from them what they have begun.
+    assert (await world.plan(plan_id)).live_opens_at == opened_at
+    second, _ = await another_class(world, learners=1)
+    with pytest.raises(Refused) as refused:
+        await world.update(plan_id, taskings=[plans.TaskingWanted("CourseClass", second, *[later.opens_at] * 3)])
+    assert refused.value.code is Code.NOT_UPDATABLE_AFTER_OPEN
+
+
+async def test_a_task_that_was_given_to_somebody_else_goes_by_the_dates_of_whose_it_was(world: World) -> None:
+    plan_id = await world.published()
+    (stranger,) = await world.newcomers(1)
+    root = await admin(world.database)
+    (task,) = [each for each in await world.live_tasks(plan_id) if each.assignee_user_id == world.learners[0]]
+    async with world.database.transaction() as tx:
+        await tasks.reassign_task(
+            tx, actor=root, task_id=task.id, assignee=Assignee(user_id=stranger), instructions=None, now=tx.now
+        )
+    later = await put_off(world, plan_id)
+    await drain(world.database)
+    live = {each.assignee_user_id: each for each in await world.live_tasks(plan_id) if each.status != "CANCELLED"}
+    assert live.keys() == {stranger, *world.learners[1:]}
+    assert {(each.opens_at, each.due_at, each.closes_at) for each in live.values()} == {
+        (later.opens_at, later.due_at, later.closes_at)
+    }
+
+
+async def test_an_attempt_after_a_lost_one_goes_on_with_the_steps_that_are_there(world: World) -> None:
+    settings = {"exercises": [], "exercises_count_dynamic": 2}
+    saved = await world.create(publish=True, type=PlanType.HOMEWORK, settings=settings)
+    work = PublishPlan(plan_id=saved.plan_id, generation=1, keeps_tasks=False)
+    async with world.database.transaction() as tx:
+        first = await plans.begin(tx, work=work, is_first_attempt=True)
+    # An import puts an assessment before all others.
+    await world.rows(
+        "INSERT INTO course_items (course_id, lesson_id, key, title, format, competencies, position)"
+        " SELECT course_id, lesson_id, 'new', 'New', 'ASSESSMENT', '{}', 0 FROM course_items LIMIT 1 RETURNING id"
+    )
+    async with world.database.transaction() as tx:
+        second = await plans.begin(tx, work=work, is_first_attempt=False)
+    assert second.picked == first.picked
+    (row,) = await world.rows("SELECT count(*) AS n FROM task_step_templates WHERE plan_id = :id", id=saved.plan_id)
+    assert row.n == len(first.picked) == 5

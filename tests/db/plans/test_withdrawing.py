@@ -8,12 +8,10 @@ import pytest
 from sqlalchemy import text
 
 from db import endings
-from db.accounts.rules import Role, Viewer
 from db.errors import Code, Refused
 from db.plans import commands as plans
 from db.plans.jobs import PublishPlan
 from db.session import Database
-from db.tasks import commands as tasks
 from jobs.attempt import Attempt, Declared
 from jobs.handlers.plans import publish_plan
 from jobs.registry import load
@@ -29,18 +27,6 @@ async def world(database: Database) -> World:
     return await a_world(database, learners=3)
 
 
-async def complete_first_step(world: World, learner: UUID) -> None:
-    (row,) = await world.rows(
-        "SELECT t.id, s.id AS template_id FROM tasks t JOIN plans p ON p.id = t.plan_id"
-        " AND p.live_generation = t.generation JOIN task_step_templates s"
-        " ON s.plan_id = t.plan_id AND s.generation = t.generation AND s.position = 0 WHERE t.assignee_user_id = :id",
-        id=learner,
-    )
-    viewer = Viewer(learner, "Learner", frozenset({Role.MEMBER}))
-    async with world.database.transaction() as tx:
-        await tasks.complete_step(tx, actor=viewer, task_id=row.id, template_id=row.template_id, now=tx.now)
-
-
 async def refused(awaitable: Any) -> Code:
     with pytest.raises(Refused) as refusal:
         await awaitable
@@ -53,13 +39,13 @@ async def refused(awaitable: Any) -> Code:
 async def test_learners_keep_their_tasks_and_cannot_work_on_them_until_the_plan_is_back(world: World) -> None:
     plan_id = await world.published()
     world.database.clock.shift += DAY + HOUR
-    await complete_first_step(world, world.learners[0])
+    await world.complete_first_step(world.learners[0])
     before = await world.live_tasks(plan_id)
     await world.withdraw(plan_id)
     assert await world.live_tasks(plan_id) == before
-    assert await refused(complete_first_step(world, world.learners[1])) is Code.TASK_NOT_OPEN
+    assert await refused(world.complete_first_step(world.learners[1])) is Code.TASK_NOT_OPEN
     restored = await world.restore(plan_id)
-    await complete_first_step(world, world.learners[1])
+    await world.complete_first_step(world.learners[1])
     await drain(world.database)
     plan = await world.plan(plan_id)
     assert (plan.state, plan.withdrawn_at, plan.live_generation) == ("PUBLISHED", None, 1)
