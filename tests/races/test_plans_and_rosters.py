@@ -105,6 +105,56 @@ async def test_who_leaves_while_their_tasks_are_made_has_none_of_them_left(datab
     assert status == {world.learners[0]: "ASSIGNED", late: "CANCELLED"}
 
 
+async def test_who_joins_and_opens_a_plan_earlier_does_not_deadlock_with_a_publication_that_keeps_its_tasks(
+    database: Database,
+) -> None:
+    world = await a_world(database, learners=1)
+    empty, _ = await another_class(world, learners=0)
+    plan_id = await world.published(world.tasking(), world.tasking(key=empty, opens=0.5))
+    database.clock.shift += timedelta(days=1, hours=1)
+    before = await world.plan(plan_id)
+    first, second = sorted(await world.newcomers(2))
+    await world.enroll(first, second, class_id=empty)
+    await world.publish(plan_id)
+    publish = PublishPlan(plan_id=plan_id, generation=2, keeps_tasks=True)
+
+    async def make_batch() -> int:
+        async with database.transaction() as tx:
+            publication = await plans.begin(tx, work=publish, is_first_attempt=True)
+        async with database.transaction() as tx:
+            (batch,) = publication.batches
+            return await plans.make_batch(
+                tx, work=publish, publication=publication, batch=batch, actor_id=None, now=tx.now
+            )
+
+    async def join() -> dict[str, int]:
+        async with database.transaction() as tx:
+            work = EnrollLearner(course_id=world.course_id, user_id=second)
+            return await plans.enroll_learner(tx, work=work, now=tx.now)
+
+    # The publication has shared the plan, waits for the first one's task, and comes to the second one's then.
+    with contextlib.suppress(_TakenBack):
+        async with database.transaction() as tx:
+            await tx.execute(
+                text(
+                    "INSERT INTO tasks (type_name, title, assignee_user_id, plan_id, generation)"
+                    " VALUES ('reading', 'Nobody sees this', :learner, :id, 1)"
+                ),
+                {"id": plan_id, "learner": first},
+            )
+            publishing = asyncio.create_task(make_batch())
+            await until_waiting(database)
+            joining = asyncio.create_task(join())
+            await until_waiting(database, 2)
+            raise _TakenBack
+    assert (await publishing, (await joining)["tasks_created"]) == (2, 0)
+    assert [task.assignee_user_id for task in await world.live_tasks(plan_id)] == sorted(
+        [*world.learners, first, second]
+    )
+    await drain(database)
+    assert (await world.plan(plan_id)).live_opens_at == before.live_opens_at - timedelta(days=0.5)
+
+
 OTHERS = {kind: each for kind, each in load().items() if kind != PublishPlan.kind}
 
 

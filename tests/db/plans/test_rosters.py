@@ -221,6 +221,22 @@ async def test_what_was_not_touched_moves_along_and_what_was_stays(world: World)
     assert job.result == {"tasks_created": 1, "tasks_moved": 1, "tasks_cancelled": 1}
 
 
+async def test_who_moves_while_a_plan_is_withdrawn_has_the_new_opening_when_it_is_restored_after_it(
+    world: World,
+) -> None:
+    second, _ = await another_class(world, learners=1)
+    plan_id = await world.published(world.tasking(opens=0), world.tasking(key=second, opens=1.5))
+    mover = world.learners[0]
+    await world.withdraw(plan_id)
+    await world.move(mover, second)
+    await drain(world.database)
+    world.database.clock.shift += HOUR
+    await world.restore(plan_id)
+    await drain(world.database)
+    dates = {task.assignee_user_id: task.opens_at for task in await world.live_tasks(plan_id)}
+    assert dates[mover] == dates[world.learners[1]] + 1.5 * DAY
+
+
 async def test_a_class_that_gets_a_course_gets_what_is_for_everybody_of_it(world: World, database: Database) -> None:
     everybody = await world.published(world.tasking("Course", world.course_id))
     for_first = await world.published()

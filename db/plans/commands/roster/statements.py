@@ -87,12 +87,23 @@ _NEAREST = f"""
     {_REACHES.format(learner="CAST(:user_id AS uuid)")}
     ORDER BY CASE WHEN g.user_id IS NOT NULL THEN 0 WHEN g.class_id IS NOT NULL THEN 1 ELSE 2 END, g.due_at DESC LIMIT 1
 """
-_SHOWN = "p.course_id = :course_id AND p.live_generation > 0 AND p.state IN ('PUBLISHED', 'PUBLISHING')"
+_LIVE = "p.course_id = :course_id AND p.live_generation > 0"
+_SHOWN = f"{_LIVE} AND p.state IN ('PUBLISHED', 'PUBLISHING')"
+# Those that open earlier by what the learner is to get. Before any of their tasks is written: a publication that keeps
+# the tasks shares the plan while it waits for one that we have made, so we must not want more of the plan then. What
+# `OPEN_EARLIER` finds beyond these had its opening changed since, and then its publication shares nothing.
+LOCK_PLANS_THAT_OPEN = text(
+    f"""
+    SELECT p.id FROM plans p
+    WHERE {_LIVE} AND (SELECT dated.opens_at FROM ({_NEAREST}) dated) < p.live_opens_at
+    ORDER BY p.id FOR NO KEY UPDATE
+    """
+)
 LOCK_PLANS_OF_COURSE = text(
     f"""
     SELECT p.id FROM plans p
-    WHERE p.course_id = :course_id AND p.state IN ('PUBLISHED', 'PUBLISHING') AND (
-        p.state = 'PUBLISHING' OR EXISTS ({_REACHES.format(learner=":user_id")}) OR EXISTS (
+    WHERE p.course_id = :course_id AND (
+        p.state = 'PUBLISHING' OR (p.state = 'PUBLISHED' AND EXISTS ({_REACHES.format(learner=":user_id")})) OR EXISTS (
             SELECT FROM tasks t WHERE t.plan_id = p.id AND t.generation = p.live_generation
                 AND t.assignee_user_id = :user_id AND t.status <> 'CANCELLED'
         )
@@ -141,10 +152,11 @@ FILL = text(
 OPEN_EARLIER = text(
     f"""
     UPDATE plans p SET live_opens_at = own.opens_at FROM tasks own
-    WHERE {_SHOWN} AND own.plan_id = p.id AND own.generation = p.live_generation
+    WHERE {_LIVE} AND own.plan_id = p.id AND own.generation = p.live_generation
         AND own.assignee_user_id = :user_id AND own.status <> 'CANCELLED' AND own.opens_at < p.live_opens_at
     """
 )
+# Of plans that are withdrawn too: when such a plan is restored after its opening, its tasks keep theirs.
 MOVE_ALONG = text(
     f"""
     UPDATE tasks t SET
@@ -154,7 +166,7 @@ MOVE_ALONG = text(
         JOIN tasks own ON own.plan_id = p.id AND own.generation = p.live_generation
             AND own.assignee_user_id = :user_id AND own.status <> 'CANCELLED'
         CROSS JOIN LATERAL ({_NEAREST}) dated
-        WHERE {_SHOWN}
+        WHERE {_LIVE}
     ) moved
     WHERE t.id = moved.id AND NOT t.is_touched
         AND (t.opens_at, t.due_at, t.closes_at) IS DISTINCT FROM (moved.opens_at, moved.due_at, moved.closes_at)
