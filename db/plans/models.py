@@ -46,6 +46,8 @@ class Plan(Base):
         CheckConstraint("live_generation BETWEEN 0 AND publish_generation", name="live_was_requested"),
         CheckConstraint("(live_generation = 0) = (live_opens_at IS NULL)", name="live_has_opening"),
         Index(None, "course_id"),
+        # Whoever joins or leaves asks for these, of one course.
+        Index("ix_plans_publishing", "course_id", postgresql_where=text("state = 'PUBLISHING'")),
     )
 
     id: Mapped[Key]
@@ -63,8 +65,11 @@ class Plan(Base):
     publish_generation: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     live_generation: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     live_opens_at: Mapped[datetime | None]
-    # The publication under way makes a new generation: one asked for meanwhile does too, even if the plan has opened.
+    # A publication that was asked for makes a new generation, and none has gone live since. While it is under way, one
+    # asked for meanwhile makes a new one too, even if the plan has opened.
     is_replacing: Mapped[bool] = mapped_column(server_default=text("false"))
+    # What the live generation was made of: settings, and tasking plans as lists of course, class, user and dates.
+    live_content: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     # No key to `jobs`: the ledger forgets old jobs, the plan stays.
     publish_job_id: Mapped[uuid.UUID | None]
     revision: Mapped[int] = mapped_column(Integer, server_default=text("1"))

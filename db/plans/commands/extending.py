@@ -45,7 +45,7 @@ async def extend_plan(
     attended = [] if learner is None else await classes_attended(tx, course_id=plan.course_id, user_id=learner)
     decision = decide_extension(
         facts_of(plan, course),
-        await stored_draft(tx, plan),
+        (await stored_draft(tx, plan, now=now)).standing,
         Extension(target, due_at, closes_at),
         course_id=plan.course_id,
         class_ids=attended,

@@ -122,7 +122,7 @@ async def begin(tx: Tx, *, work: PublishPlan, is_first_attempt: bool) -> Publica
         rest_after=audience.rest_after,
         # As they are stored: the live generation may be of another course than today's.
         picked=(await tx.scalars(sql.DYNAMIC_POSITIONS, values)).all(),
-        picks=dynamic_count(plan.settings),
+        picks=dynamic_count(_content(plan, work)),
         may_be_begun=work.keeps_tasks or not is_first_attempt,
     )
 
@@ -252,6 +252,13 @@ async def _newest(tx: Tx, work: PublishPlan) -> Row[Any]:
 def _check_newest(plan: Row[Any] | None, work: PublishPlan) -> None:
     if plan is None or plan.publish_generation != work.generation or plan.state != PlanState.PUBLISHING:
         raise Superseded
+
+
+def _content(plan: Row[Any], work: PublishPlan) -> dict[str, Any]:
+    """The settings that the generation is made of."""
+    live: dict[str, Any] | None = plan.live_content if work.keeps_tasks else None
+    settings: dict[str, Any] = plan.settings if live is None else live["settings"]
+    return settings
 
 
 async def _steps(tx: Tx, plan: Row[Any]) -> list[Step]:

@@ -1,7 +1,7 @@
 """What every command that leads to a publication shares: the plan as the rules see it, its tasking plans, its job."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from db.ledger.jobs import Subject
 from db.plans.commands.surroundings import Surroundings
 from db.plans.jobs import PublishPlan
 from db.plans.models import Plan, TaskingPlan
-from db.plans.rules import Draft, PlanFacts, PlanState, SaveDecision, Target, Tasking, plan_topic
+from db.plans.rules import Draft, PlanFacts, PlanState, SaveDecision, Target, Tasking, plan_topic, same_taskings
 from db.session import Tx
 
 SUBJECT = "TaskPlan"
@@ -40,12 +40,61 @@ def facts_of(plan: Plan, course: Surroundings) -> PlanFacts:
     )
 
 
-async def stored_draft(tx: Tx, plan: Plan) -> Draft:
-    """A plan as it is saved; its tasking plans in the order of the API, for a refusal names them by their place."""
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A plan as it is saved, and as it stands: what was saved and did not go live before the opening is void."""
+
+    saved: Draft
+    standing: Draft
+
+    @property
+    def is_void(self) -> bool:
+        """Whether the one has to be made the other."""
+        return self.saved is not self.standing
+
+    def understood(self, wanted: Draft) -> Draft:
+        """What a caller wants who may have read what is saved: where that is void, they leave it as it stands."""
+        if wanted.settings == self.saved.settings:
+            wanted = replace(wanted, settings=self.standing.settings)
+        if same_taskings(wanted.taskings, self.saved.taskings):
+            wanted = replace(wanted, taskings=self.standing.taskings)
+        return wanted
+
+
+async def stored_draft(tx: Tx, plan: Plan, *, now: datetime) -> Stored:
+    """A plan as it is saved and as it stands.
+
+    Its tasking plans are in the order of the API, for a refusal names them by their place.
+    """
     own = select(TaskingPlan).where(TaskingPlan.plan_id == plan.id)
     rows = await tx.scalars(own.order_by(TaskingPlan.due_at, TaskingPlan.id))
     taskings = tuple(Tasking(_target(row), row.opens_at, row.due_at, row.closes_at) for row in rows)
-    return Draft(plan.type, plan.title, plan.description, plan.settings, taskings)
+    saved = Draft(plan.type, plan.title, plan.description, plan.settings, taskings)
+    return Stored(saved, _live(plan, saved) if _is_void(plan, now) else saved)
+
+
+async def drop_void(tx: Tx, plan: Plan, *, now: datetime) -> None:
+    """Make what is saved what learners have, where the rest did not go live before the opening."""
+    stored = await stored_draft(tx, plan, now=now)
+    if stored.is_void:
+        plan.settings = stored.standing.settings
+        plan.is_replacing = False
+        plan.revision += 1
+        await replace_taskings(tx, plan.id, stored.standing.taskings)
+
+
+def _is_void(plan: Plan, now: datetime) -> bool:
+    has_opened = plan.live_opens_at is not None and plan.live_opens_at <= now
+    return has_opened and plan.is_replacing and plan.state is not PlanState.PUBLISHING and plan.live_content is not None
+
+
+def _live(plan: Plan, saved: Draft) -> Draft:
+    content = plan.live_content or {}
+    rows = [
+        ([key and UUID(key) for key in row[:3]], map(datetime.fromisoformat, row[3:])) for row in content["taskings"]
+    ]
+    taskings = tuple(Tasking(Target(*keys), *dates) for keys, dates in rows)
+    return replace(saved, settings=content["settings"], taskings=taskings)
 
 
 def _target(row: TaskingPlan) -> Target:

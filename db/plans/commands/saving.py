@@ -109,18 +109,20 @@ async def update_plan(
     """
     plan, course = await the_plan(tx, actor=actor, plan_id=plan_id, now=now)
     _check_revision(plan, expected_revision)
-    stored = await stored_draft(tx, plan)
-    wanted = stored
+    stored = await stored_draft(tx, plan, now=now)
+    wanted = stored.saved
     if "taskings" in changes:
-        wanted = replace(wanted, taskings=await _targeted(tx, plan.course_id, changes["taskings"], stored.taskings))
+        wanted = replace(wanted, taskings=await _targeted(tx, plan.course_id, changes["taskings"], wanted.taskings))
     wanted = replace(
         wanted,
         title=changes.get("title", wanted.title),
         description=changes.get("description", wanted.description),
         settings=changes.get("settings", wanted.settings),
     )
-    decision = await _decide(tx, course, facts_of(plan, course), wanted, before=stored, publish=publish, now=now)
-    return await write_plan(tx, plan, decision, actor=actor, writes_taskings=not decision.keeps_tasks, now=now)
+    facts, wanted = facts_of(plan, course), stored.understood(wanted)
+    decision = await _decide(tx, course, facts, wanted, before=stored.standing, publish=publish, now=now)
+    writes = stored.is_void or not decision.keeps_tasks
+    return await write_plan(tx, plan, decision, actor=actor, writes_taskings=writes, now=now)
 
 
 async def publish_plan(
@@ -132,11 +134,11 @@ async def publish_plan(
     """
     plan, course = await the_plan(tx, actor=actor, plan_id=plan_id, now=now)
     _check_revision(plan, expected_revision)
-    stored = await stored_draft(tx, plan)
-    decision = await _decide(
-        tx, course, facts_of(plan, course), stored, before=stored, publish=True, open_now=open_now, now=now
-    )
-    return await write_plan(tx, plan, decision, actor=actor, writes_taskings=not decision.keeps_tasks, now=now)
+    stored = await stored_draft(tx, plan, now=now)
+    standing, facts = stored.standing, facts_of(plan, course)
+    decision = await _decide(tx, course, facts, standing, before=standing, publish=True, open_now=open_now, now=now)
+    writes = stored.is_void or not decision.keeps_tasks
+    return await write_plan(tx, plan, decision, actor=actor, writes_taskings=writes, now=now)
 
 
 # ------------------------------------------------------------------------------------------------- inside

@@ -7,6 +7,7 @@ from sqlalchemy import select, text
 
 from db.errors import Code, refuse
 from db.ledger.commands import enqueue
+from db.plans.commands.requesting import drop_void
 from db.plans.jobs import SweepPlan
 from db.plans.models import Plan
 from db.plans.rules import PlanState, plan_topic, settled_state
@@ -42,6 +43,7 @@ async def settle_publication(tx: Tx, *, plan_id: UUID, job_id: UUID, was_cancell
         plan.state = settled_state(before=before, was_published=was_published, was_cancelled=was_cancelled)
         plan.state_before_publish = None
         plan.withdrawn_at = tx.now if plan.state is PlanState.WITHDRAWN else None
+        await drop_void(tx, plan, now=tx.now)
         tx.hint(plan_topic(plan_id))
     await enqueue(tx, work=SweepPlan(plan_id=plan_id, generation=plan.publish_generation), actor_id=None)
     await tx.flush()

@@ -49,7 +49,7 @@ _DATED_AMONG = f"""
     ORDER BY reached.user_id, reached.rank, reached.due_at DESC
 """
 
-READ_PLAN = text("SELECT * FROM plans WHERE id = :plan_id").columns(settings=JSONB)
+READ_PLAN = text("SELECT * FROM plans WHERE id = :plan_id").columns(settings=JSONB, live_content=JSONB)
 SHARE_PLAN = text("SELECT FROM plans WHERE id = :plan_id FOR SHARE")
 # The strongest lock: nobody who works on a task of this plan (they share its key) does so while it goes live.
 LOCK_PLAN = text(
@@ -294,6 +294,12 @@ GO_LIVE = text(
     """
     UPDATE plans SET
         live_generation = :generation, live_opens_at = :opens_at, state = :state, state_before_publish = NULL,
+        is_replacing = false, live_content = jsonb_build_object('settings', settings, 'taskings', (
+            SELECT coalesce(jsonb_agg(
+                jsonb_build_array(t.course_id, t.class_id, t.user_id, t.opens_at, t.due_at, t.closes_at) ORDER BY t.id
+            ), '[]')
+            FROM tasking_plans t WHERE t.plan_id = plans.id
+        )),
         first_published_at = coalesce(first_published_at, :now), last_published_at = :now
     WHERE id = :plan_id
     """

@@ -60,8 +60,10 @@ async def restore_plan(tx: Tx, *, actor: Viewer, plan_id: UUID, now: datetime) -
     Raises Refused: NOT_FOUND, FORBIDDEN at `planId`, and what `decide_restore` finds.
     """
     plan, course = await the_plan(tx, actor=actor, plan_id=plan_id, now=now)
-    decision = decide_restore(facts_of(plan, course), await stored_draft(tx, plan), now=now)
-    return await write_plan(tx, plan, decision, actor=actor, writes_taskings=bool(decision.opened_now), now=now)
+    stored = await stored_draft(tx, plan, now=now)
+    decision = decide_restore(facts_of(plan, course), stored.standing, now=now)
+    writes = stored.is_void or bool(decision.opened_now)
+    return await write_plan(tx, plan, decision, actor=actor, writes_taskings=writes, now=now)
 
 
 async def delete_plan(tx: Tx, *, actor: Viewer, plan_id: UUID, now: datetime) -> None:

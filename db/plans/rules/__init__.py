@@ -8,7 +8,7 @@ from db.plans.rules.changing import (
     decide_restore,
     decide_withdraw,
 )
-from db.plans.rules.saving import CourseWindow, Draft, SaveDecision, Target, Tasking, decide_save
+from db.plans.rules.saving import CourseWindow, Draft, SaveDecision, Target, Tasking, decide_save, same_taskings
 from db.plans.rules.settings import (
     SCHEMAS,
     Content,
@@ -68,5 +68,6 @@ __all__ = [
     "needs_steps",
     "page_keys",
     "plan_topic",
+    "same_taskings",
     "settled_state",
 ]

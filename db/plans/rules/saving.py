@@ -110,7 +110,10 @@ def _text_problems(draft: Draft) -> list[Problem]:
 
 
 def _lock_problems(draft: Draft, before: Draft) -> list[Problem]:
-    changed = {"settings": draft.settings != before.settings, "taskingPlans": _differ(draft.taskings, before.taskings)}
+    changed = {
+        "settings": draft.settings != before.settings,
+        "taskingPlans": not same_taskings(draft.taskings, before.taskings),
+    }
     locked = [name for name in LOCKED_AFTER_OPEN if changed[name]]
     details = {"lockedFields": list(LOCKED_AFTER_OPEN)}
     return [
@@ -124,11 +127,13 @@ def _lock_problems(draft: Draft, before: Draft) -> list[Problem]:
     ]
 
 
-def _differ(wanted: Sequence[Tasking], stored: Sequence[Tasking]) -> bool:
+def same_taskings(some: Sequence[Tasking], others: Sequence[Tasking]) -> bool:
+    """Whether these are the same targets with the same dates, in whatever order."""
+
     def by_target(tasking: Tasking) -> str:
         return str(tasking.target)
 
-    return sorted(wanted, key=by_target) != sorted(stored, key=by_target)
+    return sorted(some, key=by_target) == sorted(others, key=by_target)
 
 
 def _content_problems(draft: Draft, window: CourseWindow, items: Mapping[UUID, Item]) -> list[Problem]:

@@ -74,27 +74,50 @@ async def test_who_comes_after_opening_picks_from_the_steps_that_everybody_has(w
     assert picked <= {5, 6, 7, 8, 9}
 
 
-async def test_what_learners_have_opened_is_never_closed_by_a_publication_that_failed(world: World) -> None:
-    plan_id = await world.published()
-    before = [(task.opens_at, task.due_at) for task in await world.live_tasks(plan_id)]
+async def cancel(world: World, job_id: UUID | None) -> None:
+    async with world.database.transaction() as tx:
+        await endings.cancel_job(tx, job_id=job_id or UUID(int=0), actor_id=None, reason=None, now=tx.now)
+
+
+@pytest.mark.parametrize("how", ["cancelled", "failed", "withdrawn"])
+async def test_what_did_not_go_live_before_the_opening_is_void(world: World, how: str) -> None:
+    live = {"exercises": [], "exercises_count_dynamic": 2}
+    plan_id = await world.published(type=PlanType.HOMEWORK, settings=live)
+    before = [(task.id, task.opens_at, task.due_at, task.selection) for task in await world.live_tasks(plan_id)]
     async with world.database.transaction() as tx:
         later = plans.TaskingWanted("CourseClass", world.class_id, *[tx.now + timedelta(days=5)] * 3)
-        saved = await plans.update_plan(
-            tx,
-            actor=world.teacher,
-            plan_id=plan_id,
-            changes={"taskings": [later]},
-            publish=False,
-            expected_revision=None,
-            now=tx.now,
-        )
-    async with world.database.transaction() as tx:
-        await endings.cancel_job(tx, job_id=saved.job_id or UUID(int=0), actor_id=None, reason=None, now=tx.now)
+    never = {"exercises": [{"id": "x", "points": [1]}], "exercises_count_dynamic": 0}
+    saved = await world.update(plan_id, settings=never, taskings=[later])
+    if how == "withdrawn":
+        await world.withdraw(plan_id)
+    elif how == "cancelled":
+        await cancel(world, saved.job_id)
     world.database.clock.shift += timedelta(days=1, hours=1)
-    await retitle(world, plan_id)
-    tasks_now = await world.live_tasks(plan_id)
-    assert [task.opens_at for task in tasks_now] == [opens for opens, _ in before]
-    assert all(task.due_at > due for task, (_, due) in zip(tasks_now, before, strict=True))
+    if how == "failed":
+        # It ends after the opening, and says at once what stands.
+        async with world.database.transaction() as tx:
+            failed = text("UPDATE jobs SET attempt = 5, failures = 5, args = '{}' WHERE id = :id")
+            await tx.execute(failed, {"id": saved.job_id})
+        await drain(world.database)
+        assert (await world.plan(plan_id)).settings == live
+    else:
+        assert (await world.plan(plan_id)).settings == never
+    # A form sends back what it has read.
+    if how == "withdrawn":
+        await world.restore(plan_id)
+    else:
+        sent = never if how == "cancelled" else live
+        await world.update(plan_id, title="Anew", settings=sent)
+    (newcomer,) = await world.newcomers(1)
+    await world.enroll(newcomer)
+    await drain(world.database)
+    plan = await world.plan(plan_id)
+    assert (plan.state, plan.settings, plan.live_generation) == ("PUBLISHED", live, 1)
+    *rest, last = await world.live_tasks(plan_id)
+    assert [(task.id, task.opens_at, task.due_at, task.selection) for task in rest] == before
+    assert (last.assignee_user_id, last.opens_at, len(last.selection)) == (newcomer, before[0][1], 2)
+    (row,) = await world.rows("SELECT opens_at FROM tasking_plans WHERE plan_id = :id", id=plan_id)
+    assert row.opens_at == before[0][1]
 
 
 async def test_a_title_fixed_while_a_replacement_is_under_way_replaces_too(world: World) -> None:

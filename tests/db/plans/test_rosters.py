@@ -16,7 +16,7 @@ from jobs.attempt import Attempt, Declared
 from jobs.registry import load
 from tests.support.drain import drain
 from tests.support.people import admin
-from tests.support.plans import World, a_world, another_class
+from tests.support.plans import World, a_world, another_class, another_course
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -186,17 +186,53 @@ async def test_who_comes_back_gets_a_new_task_for_the_one_that_was_cancelled(wor
     assert sorted(statuses) == ["ASSIGNED", "CANCELLED"]
 
 
-async def test_who_is_still_in_another_class_that_the_plan_reaches_loses_nothing(world: World) -> None:
+async def test_who_is_still_in_another_class_that_the_plan_reaches_loses_nothing_and_goes_by_that_class(
+    world: World,
+) -> None:
     second, _ = await another_class(world, learners=0)
-    plan_id = await world.published(world.tasking("Course", world.course_id))
-    both = world.learners[0]
-    await world.enroll(both, class_id=second)
-    async with world.database.transaction() as tx:
-        left = text("SELECT id FROM enrollments WHERE user_id = :user_id AND class_id = :class_id")
-        enrollment_id = (await tx.execute(left, {"user_id": both, "class_id": world.class_id})).scalar_one()
-        await courses.drop_enrollment(tx, actor=world.teacher, enrollment_id=enrollment_id, now=tx.now)
+    both, begun, other = world.learners
+    await world.enroll(both, begun, class_id=second)
+    for_all = await world.published(world.tasking("Course", world.course_id))
+    for_each = await world.published(world.tasking(), world.tasking(key=second, opens=1.5, due=8, closes=9))
+    mine = await task_of(world, for_each, both)
+    await touch(world, for_each, begun)
+    before = {plan_id: await world.live_tasks(plan_id) for plan_id in (for_all, for_each)}
+    await world.change_class(second, is_archived=True)
     await drain(world.database)
-    assert (await task_of(world, plan_id, both)).status == "ASSIGNED"
+    assert await world.live_tasks(for_all) == before[for_all]
+    now_due, theirs = await task_of(world, for_each, both), await task_of(world, for_each, other)
+    assert (now_due.id, now_due.status) == (mine.id, "ASSIGNED")
+    assert (now_due.opens_at, now_due.due_at, now_due.closes_at) == (theirs.opens_at, theirs.due_at, theirs.closes_at)
+    assert [await task_of(world, for_each, each) for each in (begun, other)] == [
+        task for each in (begun, other) for task in before[for_each] if task.assignee_user_id == each
+    ]
+    # The class is back: what they have stays as it is, and goes by it again only where the other one is lost.
+    await world.change_class(second, is_archived=False)
+    await drain(world.database)
+    assert (await task_of(world, for_each, both)).due_at == theirs.due_at
+    await world.drop(both, world.class_id)
+    await drain(world.database)
+    assert (await task_of(world, for_each, both)).due_at == mine.due_at
+    redated = await world.rows("SELECT args FROM jobs WHERE kind = 'plan.enroll' AND (args ->> 'moves')::boolean")
+    assert [job.args["user_id"] for job in redated] == [str(both)] * 2
+
+
+async def test_a_publication_is_told_of_who_comes_and_goes_in_its_own_course(world: World) -> None:
+    elsewhere = await another_course(world)
+    here, there = await world.published(), await elsewhere.published()
+    for plan_id in (here, there):
+        await world.publish(plan_id)
+
+    async def noted() -> set[tuple[UUID, UUID]]:
+        await drain(world.database, kinds=OTHERS)
+        return {tuple(row) for row in await world.rows("SELECT plan_id, user_id FROM plan_roster_changes")}
+
+    await world.drop(world.learners[0], world.class_id)
+    assert await noted() == {(here, world.learners[0])}
+    # The course that a class has left, and the one that it got.
+    await elsewhere.change_class(course_id=world.course_id)
+    assert await noted() == {(plan_id, learner) for plan_id in (here, there) for learner in world.learners}
+    assert [task.status for task in await world.live_tasks(there)] == ["CANCELLED"] * 3
 
 
 # --- moving -----------------------------------------------------------------------------------------------------------
