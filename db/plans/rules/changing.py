@@ -148,12 +148,17 @@ def _date_problems(before: Tasking, after: Tasking, wanted: Extension, window: C
     problems = []
     for name, (old, new) in given.items():
         if new < old or not moves:
-            message = f"`{name}` only ever moves to later: it is {old.isoformat()} now."
-            problems.append(Problem(Code.DATE_NOT_LATER, message, (name,), {"now": old.isoformat()}))
+            message = f"`{name}` only ever moves to later: it is {_shown(old)} now."
+            problems.append(Problem(Code.DATE_NOT_LATER, message, (name,), {"now": _shown(old)}))
         elif window.ends_at is not None and new > window.ends_at:
-            message = f"`{name}` is after the course ends, at {window.ends_at.isoformat()}."
+            message = f"`{name}` is after the course ends, at {_shown(window.ends_at)}."
             problems.append(Problem(Code.OUTSIDE_COURSE_DATES, message, (name,)))
     if after.due_at > after.closes_at:
-        message = f"`closesAt` must not be before `dueAt`; it is {after.closes_at.isoformat()}."
+        message = f"`closesAt` must not be before `dueAt`; it is {_shown(after.closes_at)}."
         problems.append(Problem(Code.DATES_OUT_OF_ORDER, message, ("closesAt",)))
     return problems
+
+
+def _shown(instant: datetime) -> str:
+    """As the API writes it."""
+    return instant.isoformat().replace("+00:00", "Z")

@@ -103,6 +103,11 @@ def test_dates_only_ever_move_to_later() -> None:
         (Code.DATE_NOT_LATER, "closesAt"),
     ]
     assert refusal(target, due=NOW, closes=NOW + 9 * DAY) == [(Code.DATE_NOT_LATER, "dueAt")]
+    with pytest.raises(Refused) as refused:
+        extend(target, due=NOW + DAY)
+    [problem] = refused.value.problems
+    assert problem.message == "`dueAt` only ever moves to later: it is 2026-03-04T09:00:00Z now."
+    assert problem.details == {"now": "2026-03-04T09:00:00Z"}
     # A form sends both: one that stays is no reason to refuse the other.
     assert extend(target, due=OF_CLASS.due_at, closes=NOW + 9 * DAY).after.due_at == OF_CLASS.due_at
 
