@@ -17,11 +17,14 @@ PYTEST ?= $(BIN)/pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal
 help:
 	@echo 'make up      start everything on this machine and print where'
 	@echo 'make test    everything that CI runs'
-	@echo 'make check   format, lint, types, imports'
+	@echo 'make check   formatting, lint, types, imports'
+	@echo 'make format  format, and mend what the lints can mend'
 	@echo 'make coverage  what the tests reach; fails below 85 %'
 	@echo 'make schema  write schema.graphql anew'
+	@echo 'make web     build GraphiQL, and install the npm packages of the tests'
 	@echo 'make bench   measure           make soak   random faults, at length'
 	@echo 'make lock    pin the dependencies anew'
+	@echo 'make clean   remove what was installed and built, and the data of make up (.holdfast)'
 
 up: $(INSTALLED)
 	@web/build.sh || echo 'GraphiQL could not be built; everything else works. Build it later with web/build.sh (it needs Node ≥ 22 and the npm registry).'
