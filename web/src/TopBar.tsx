@@ -11,8 +11,9 @@ interface WhoAmI {
   viewer?: { user?: { name: string } | null; roles?: string[] } | null;
 }
 
-type Identity = { label: string; isKnown: boolean };
-const anonymous: Identity = { label: "not signed in", isKnown: false };
+type Identity = { label: string; state: "anonymous" | "known" | "refused" };
+const anonymous: Identity = { label: "not signed in", state: "anonymous" };
+const asking: Identity = { label: "…", state: "anonymous" };
 
 // Asks the server who the token stands for, so that a wrong one is seen at once and not at the first query.
 function useIdentity(value: string): Identity {
@@ -22,15 +23,16 @@ function useIdentity(value: string): Identity {
       setIdentity(anonymous);
       return;
     }
+    setIdentity(asking);
     let isCurrent = true;
-    const show = (label: string, isKnown: boolean) => isCurrent && setIdentity({ label, isKnown });
+    const show = (label: string, state: Identity["state"]) => isCurrent && setIdentity({ label, state });
     post({ query: who, operationName: "WhoAmI" }).then(
       ({ data, errors }) => {
         const viewer = (data as WhoAmI | null | undefined)?.viewer;
-        if (viewer?.user) show([viewer.user.name, ...(viewer.roles ?? [])].join(" · "), true);
-        else show(errors?.[0]?.message ?? "token not accepted", false);
+        if (viewer?.user) show([viewer.user.name, ...(viewer.roles ?? [])].join(" · "), "known");
+        else show(errors?.[0]?.message ?? "token not accepted", "refused");
       },
-      (error: unknown) => show(String(error), false),
+      (error: unknown) => show(String(error), "refused"),
     );
     return () => {
       isCurrent = false;
@@ -51,13 +53,16 @@ function TokenBox() {
     <label className="hf-token">
       <input
         aria-label="Bearer token"
+        aria-invalid={identity.state === "refused"}
         placeholder="Bearer token"
         autoComplete="off"
         spellCheck={false}
         value={value}
         onChange={(event) => token.set(event.target.value.trim().replace(/^bearer\s+/i, ""))}
       />
-      <span className="hf-identity" data-known={identity.isKnown} title={identity.label}>{identity.label}</span>
+      <span className="hf-identity" data-state={identity.state} title={identity.label} role="status">
+        {identity.label}
+      </span>
     </label>
   );
 }

@@ -17,6 +17,7 @@ import "./style.css";
 import { examples } from "./examples";
 import { resume } from "./jobs/follow";
 import { jobsPlugin } from "./jobs/JobsPanel";
+import { SystemTheme } from "./SystemTheme";
 import { TopBar } from "./TopBar";
 import { fetcher } from "./transport";
 
@@ -35,6 +36,7 @@ createRoot(document.getElementById("graphiql")!).render(
   >
     <GraphiQL.Logo>
       <TopBar />
+      <SystemTheme />
     </GraphiQL.Logo>
   </GraphiQL>,
 );
