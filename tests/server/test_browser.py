@@ -101,6 +101,24 @@ def test_a_typed_query_is_answered_with_data(browser: Driver, holdfast: Deployme
     assert who == " · ".join([viewer["user"]["name"], *viewer["roles"]])
 
 
+def test_the_page_keeps_to_the_schema_the_system_and_the_window(browser: Driver, holdfast: Deployment) -> None:
+    page = browser.page("one", f"{holdfast.url}/graphiql")
+    assert page.sign_in("hf_wrong").startswith("The token is wrong")
+    assert page.do("identity") == {"state": "refused", "isWhole": True}
+    page.sign_in(holdfast.tokens["teacher"])
+    assert page.do("identity") == {"state": "known", "isWhole": True}
+
+    # What the examples leave to be filled in is a value, and never a property.
+    page.do("tab", title="PublishPlan")
+    assert page.do("variable_problems", type="PublishPlanInput") == []
+    page.do("write", variables={"input": {"planId": ""}})
+    assert page.do("variable_problems", type="PublishPlanInput") == ['Missing property "openNow".']
+
+    for now in ("light", "dark", "light"):
+        page.do("system", **{"is": now})
+    assert [page.do("fits", width=width) for width in (800, 1280)] == [True, True]
+
+
 def test_the_token_is_kept_for_the_tab_and_nowhere_else(browser: Driver, holdfast: Deployment) -> None:
     page = graphiql(browser, holdfast, "one")
     page.run(tab="Viewer", where="it.data.viewer")
@@ -159,15 +177,21 @@ async def test_after_a_reload_the_job_is_found_again_and_goes_on_after_the_last_
 
         await let_go()
         page.result(OVER)
-    lines = page.job(job_id)["lines"]
-    assert [seq for seq, kind in lines if kind == "SNAPSHOT"] == [0, last_seen]
+    # The panel's own stream went on as well: it alone writes the card, so that nothing is there twice.
+    lines = page.job(job_id, watch="ended", status="COMPLETED")["lines"]
+    snapshots = [seq for seq, kind in lines if kind == "SNAPSHOT"]
+    assert (len(snapshots), snapshots[0]) == (2, 0)
     assert_gapless(lines, after=0)
 
 
 async def test_a_followed_job_goes_on_by_itself_after_a_reload(browser: Driver, holdfast: Deployment) -> None:
     page = graphiql(browser, holdfast, "one")
     job_id = publish(page, holdfast.draft("Followed"))
-    page.do("follow", id=job_id)
+    # Who has asked for it need not press anything, and may: nothing is lost or told twice.
+    page.job(job_id, watch="live", status="QUEUED")
+    page.do("press", id=job_id, button="Stop")
+    page.job(job_id, watch="seen")
+    page.do("press", id=job_id, button="Follow")
     async with held_up(holdfast) as let_go:
         page.job(job_id, watch="live", status="RUNNING")
         page.do("reload")
@@ -196,6 +220,7 @@ async def test_a_second_browser_that_joins_late_gets_the_snapshot_and_the_rest(
         await let_go()
         ends = [page.result(OVER)["data"]["jobProgress"] for page in (first, second)]
     assert ends[0]["seq"] == ends[1]["seq"]
-    assert_gapless(first.job(job_id)["lines"], after=0)
-    assert_gapless(second.job(job_id)["lines"], after=joined_at)
-    assert first.job(job_id)["lines"][-1] == second.job(job_id)["lines"][-1]
+    cards = first.job(job_id, watch="ended", status="COMPLETED"), second.job(job_id)
+    assert_gapless(cards[0]["lines"], after=0)
+    assert_gapless(cards[1]["lines"], after=joined_at)
+    assert cards[0]["lines"][-1] == cards[1]["lines"][-1]

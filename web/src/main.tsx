@@ -15,11 +15,11 @@ import "@graphiql/plugin-explorer/style.css";
 import "./style.css";
 
 import { examples } from "./examples";
+import { fetcher } from "./fetcher";
 import { resume } from "./jobs/follow";
 import { jobsPlugin } from "./jobs/JobsPanel";
 import { SystemTheme } from "./SystemTheme";
 import { TopBar } from "./TopBar";
-import { fetcher } from "./transport";
 
 const plugins = [explorerPlugin(), jobsPlugin, HISTORY_PLUGIN];
 

@@ -1,15 +1,13 @@
 // How operations reach the server: queries and mutations by POST, subscriptions by WebSocket or by SSE.
-import type { Fetcher, FetcherParams } from "@graphiql/toolkit";
-import { getOperationAST, parse, type ExecutionResult } from "graphql";
+import type { ExecutionResult } from "graphql";
 import { createClient as createSse } from "graphql-sse";
 import { createClient as createWs } from "graphql-ws";
 
-import { recordAnswer, recordEvent } from "./jobs/store";
 import { token, transport } from "./settings";
 
 const endpoint = new URL("/graphql", location.href).href;
 
-type Headers = Record<string, string>;
+export type Headers = Record<string, string>;
 export interface Request {
   query: string;
   variables?: Record<string, unknown>;
@@ -81,44 +79,3 @@ function asSink(sink: Sink) {
 export function stream(request: Request, headers: Headers, sink: Sink): () => void {
   return transport.get() === "sse" ? openSse(request, headers, sink) : openWebSocket(request, headers, sink);
 }
-
-interface Prepared {
-  request: Request;
-  isSubscription: boolean;
-}
-
-// GraphiQL learns the name of the operation a moment after its text: just after a change of tabs it is still that of
-// the tab before. So a name that the document does not have is left out.
-function prepare({ query, variables, operationName }: FetcherParams): Prepared {
-  const request: Request = { query };
-  if (variables) request.variables = variables as Record<string, unknown>;
-  let operation;
-  try {
-    const document = parse(query);
-    operation = getOperationAST(document, operationName) ?? getOperationAST(document);
-    if (operation) operationName = operation.name?.value ?? null;
-  } catch {
-    // Not a document: the server says what is wrong with it.
-  }
-  if (operationName) request.operationName = operationName;
-  return { request, isSubscription: operation?.operation === "subscription" };
-}
-
-export const fetcher: Fetcher = async (params, options) => {
-  const { request, isSubscription } = prepare(params);
-  const headers = (options?.headers ?? {}) as Headers;
-  if (!isSubscription) {
-    const answer = await post(request, headers);
-    recordAnswer(answer);
-    return answer;
-  }
-  return {
-    subscribe(sink: Sink) {
-      const next = (result: ExecutionResult) => {
-        recordEvent(result, request.variables);
-        sink.next(result);
-      };
-      return { unsubscribe: stream(request, headers, { ...sink, next }) };
-    },
-  } as unknown as ReturnType<Fetcher>;
-};

@@ -26,7 +26,9 @@ function watch(page, name) {
   page.on("websocket", (socket) => seen.sockets.push(socket.url()));
   page.on("pageerror", (error) => seen.complaints.push(`${name}: ${error.message}`));
   page.on("console", (message) => {
-    if (["error", "warning"].includes(message.type())) {
+    // Chromium's own line for an answer that is as it should be: the token was wrong.
+    const isRefusal = message.text().endsWith("401 (Unauthorized)");
+    if (["error", "warning"].includes(message.type()) && !isRefusal) {
       seen.complaints.push(`${name}: ${message.type()}: ${message.text()} (${message.location().url})`);
     }
   });
@@ -125,8 +127,15 @@ const commands = {
     const here = pages.get(page);
     await here.getByLabel("Bearer token").fill(token);
     const identity = here.locator(".hf-identity");
-    await here.waitForFunction(() => document.querySelector(".hf-identity")?.dataset.known === "true");
+    await here.waitForFunction(() => /known|refused/.test(document.querySelector(".hf-identity")?.dataset.state));
     return identity.innerText();
+  },
+  /** What the page says of the token: in which state it is, and whether all of it can be read. */
+  async identity({ page }) {
+    return pages.get(page).locator(".hf-identity").evaluate((element) => ({
+      state: element.dataset.state,
+      isWhole: element.scrollWidth <= element.clientWidth,
+    }));
   },
   async transport({ page, transport }) {
     await pages.get(page).getByLabel("Transport of subscriptions").selectOption(transport);
@@ -168,8 +177,37 @@ const commands = {
       lines: [...element.querySelectorAll(".hf-lines li")].map(({ dataset }) => [Number(dataset.seq), dataset.type]),
     }));
   },
-  async follow({ page, id }) {
-    await pages.get(page).locator(`.hf-job[data-job="${id}"]`).getByRole("button", { name: "Follow" }).click();
+  /** Presses a button of a job's card: Follow, Stop, Forget. */
+  async press({ page, id, button }) {
+    await pages.get(page).locator(`.hf-job[data-job="${id}"]`).getByRole("button", { name: button }).click();
+  },
+  /** What is wrong with the variables of the tab that is shown, once the editor knows their types. */
+  async variable_problems({ page, type }) {
+    return pages.get(page).evaluate(async (wanted) => {
+      const { editor, languages } = globalThis.__MONACO;
+      const { json } = languages;
+      const knows = () => JSON.stringify(json.jsonDefaults.diagnosticsOptions.schemas ?? []).includes(wanted);
+      await new Promise((resolve) => {
+        json.jsonDefaults.onDidChange(() => knows() && resolve());
+        if (knows()) resolve();
+      });
+      const { uri } = editor.getModels().find((one) => one.uri.path.endsWith("variables.json"));
+      const worker = await (await json.getWorker())(uri);
+      return (await worker.doValidation(uri.toString())).map(({ message }) => message);
+    }, type);
+  },
+  /** Makes the system light or dark, and waits until the editors are so. */
+  async system({ page, is }) {
+    const here = pages.get(page);
+    await here.emulateMedia({ colorScheme: is });
+    const theme = is === "dark" ? "vs-dark" : "vs";
+    await here.waitForFunction((wanted) => !document.querySelector(`.monaco-editor:not(.${wanted})`), theme);
+  },
+  /** Makes the window so wide; whether all tabs are seen whole. */
+  async fits({ page, width }) {
+    const here = pages.get(page);
+    await here.setViewportSize({ width, height: 800 });
+    return here.getByRole("tablist").evaluate((element) => element.scrollWidth <= element.clientWidth);
   },
   async storage({ page }) {
     return pages.get(page).evaluate(() => ({ local: { ...localStorage }, session: { ...sessionStorage } }));

@@ -65,8 +65,8 @@ function JobsPanel() {
       <h2>Jobs</h2>
       {jobs.length === 0 && (
         <p>
-          A job that an answer or a stream tells of is listed here, with its events as they arrive. Publish a plan
-          (the tab <em>PublishPlan</em>), then follow its job; a reload of this page loses nothing.
+          A job that an answer or a stream tells of is listed here; that of a mutation is followed until it ends, with
+          its events as they arrive. Publish a plan (the tab <em>PublishPlan</em>); a reload of this page loses nothing.
         </p>
       )}
       {jobs.map((job) => <JobCard key={job.id} job={job} />)}

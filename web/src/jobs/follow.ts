@@ -1,5 +1,5 @@
 // Streams of the Jobs panel's own: they go on while the user works in other tabs of GraphiQL, and after a reload.
-import { stream } from "../transport";
+import { stream, type Headers } from "../transport";
 import { allJobs, findJob, isOver, put, recordEvent } from "./store";
 
 const document = `subscription FollowJob($jobId: ID!, $after: Int) {
@@ -10,33 +10,46 @@ const document = `subscription FollowJob($jobId: ID!, $after: Int) {
   }
 }`;
 
-const running = new Map<string, () => void>();
+interface Running {
+  end(): void;
+}
+const running = new Map<string, Running>();
 
-/** Follows a job from the event after the last one seen; from its first where none was. */
-export function follow(id: string): void {
+/** How many jobs are followed now. */
+export const followed = () => running.size;
+
+/** Follows a job from the event after the last one seen, from its first where none was, until it has ended. */
+export function follow(id: string, headers: Headers = {}): void {
   if (running.has(id)) return;
   const variables = { jobId: id, after: findJob(id)?.lastSeq ?? 0 };
   put(id, { watch: "live", problem: "" });
-  const end = stream({ query: document, variables, operationName: "FollowJob" }, {}, {
+  // A stream that was stopped still says its last words; by then another may run for the same job.
+  const own: Running = { end: () => undefined };
+  const isCurrent = () => running.get(id) === own;
+  running.set(id, own);
+  own.end = stream({ query: document, variables, operationName: "FollowJob" }, headers, {
     next(result) {
+      if (!isCurrent()) return;
       recordEvent(result, variables);
       if (result.errors?.length) put(id, { problem: result.errors.map((error) => error.message).join("; ") });
     },
     error(error) {
+      if (!isCurrent()) return;
       running.delete(id);
       put(id, { watch: "broken", problem: error.message });
     },
     complete() {
+      if (!isCurrent()) return;
       running.delete(id);
       put(id, { watch: findJob(id)?.problem ? "broken" : "ended" });
     },
   });
-  running.set(id, end);
 }
 
 export function unfollow(id: string): void {
-  running.get(id)?.();
+  const stopped = running.get(id);
   running.delete(id);
+  stopped?.end();
   put(id, { watch: "seen" });
 }
 

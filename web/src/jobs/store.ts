@@ -115,14 +115,22 @@ function lineOf(event: Fields, seq: number): Line {
   };
 }
 
-/** Takes note of an event of jobProgress. What was seen before (a stream that connected again) is left out. */
-export function recordEvent(result: ExecutionResult, variables: Record<string, unknown> = {}): void {
+/**
+ * Takes note of an event of jobProgress. What was seen before (a stream that connected again) is left out, and
+ * `unlessFollowed` what the panel's own stream tells as well.
+ */
+export function recordEvent(
+  result: ExecutionResult,
+  variables: Record<string, unknown> = {},
+  { unlessFollowed = false } = {},
+): void {
   for (const event of Object.values(result.data ?? {})) {
     if (!isFields(event) || typeof event.seq !== "number") continue;
     const source = isFields(event.job) ? event.job : {};
     const id = text(source.id) || text(variables.jobId);
     if (!id) continue;
     const known = findJob(id);
+    if (unlessFollowed && known?.watch === "live") continue;
     const isSnapshot = event.type === "SNAPSHOT";
     if (known && event.seq <= known.lastSeq && !isSnapshot) continue;
     const { title } = factsOf(source);
@@ -136,17 +144,30 @@ export function recordEvent(result: ExecutionResult, variables: Record<string, u
   }
 }
 
-/** Finds jobs in the answer of a query or mutation: `job`, `publishJob` and their like. What is over is left out. */
-export function recordAnswer(result: ExecutionResult): void {
+/**
+ * Finds jobs in the answer of a query or mutation: `job`, `publishJob` and their like. Returns the ids of those that
+ * are not over; what is over and was not known is left out.
+ */
+export function recordAnswer(result: ExecutionResult): string[] {
+  const found = new Set<string>();
   const visit = (value: unknown, key: string, parent: Fields): void => {
     if (Array.isArray(value)) {
       for (const item of value) visit(item, key, parent);
     } else if (isFields(value)) {
-      if (/^(job|\w+Job)$/.test(key) && typeof value.id === "string") recordJob(value.id, value, parent);
+      if (/^(job|\w+Job)$/.test(key) && typeof value.id === "string") {
+        recordJob(value.id, value, parent);
+        if (isGoingOn(value.id)) found.add(value.id);
+      }
       for (const [name, child] of Object.entries(value)) visit(child, name, value);
     }
   };
   visit(result.data, "", {});
+  return [...found];
+}
+
+function isGoingOn(id: string): boolean {
+  const job = findJob(id);
+  return job !== undefined && !isOver(job);
 }
 
 // In an answer the job stands beside or inside of what it works on, which has a title.
