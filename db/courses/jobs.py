@@ -33,18 +33,26 @@ class MembersAdded(ClassWork):
 
 @dataclass(frozen=True)
 class MembersDropped(ClassWork):
-    """Learners who were active in a class left it."""
+    """Learners who were active in a class left it.
+
+    `course_id`: the course that the class had then. None in what older versions have asked for: it may be any.
+    """
 
     kind: ClassVar[str] = "class.members_dropped"
     change_id: UUID
+    course_id: UUID | None = None
 
 
 @dataclass(frozen=True)
 class CourseAssigned(ClassWork):
-    """A class got a course, or another one than before."""
+    """A class got a course, or another one than before.
+
+    `left_course_ids`: that other one, or none. None in what older versions have asked for: it may be any.
+    """
 
     kind: ClassVar[str] = "class.course_assigned"
     course_id: UUID
+    left_course_ids: tuple[UUID, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from db.errors import Refused
 from db.plans import commands as plans
 from db.plans.jobs import EnrollLearner, PublishPlan
 from db.session import Database
+from jobs.handlers.courses import DROPPED_AT_ONCE
 from jobs.registry import load
 from tests.support.drain import drain
-from tests.support.plans import World, a_world, another_class
+from tests.support.plans import World, a_world, another_class, another_course
 from tests.support.workers import until_waiting
 
 # Who is reached by a plan and has no task or two; who is not reached and has one that they never began.
@@ -265,6 +266,51 @@ async def test_who_is_given_tasks_while_their_class_goes_out_of_reach_has_none_o
         await until_waiting(database)
     await following
     assert [task.status for task in await world.live_tasks(plan_id)] == ["CANCELLED", "CANCELLED"]
+
+
+async def test_a_large_class_loses_its_tasks_in_batches_and_nothing_twice(database: Database) -> None:
+    world = await a_world(database, learners=DROPPED_AT_ONCE + 1)
+    plan_id = await world.published()
+    *first, last = sorted(world.learners)
+    await world.change_class(is_archived=True)
+    async with database.transaction() as tx:
+        # Somebody works on the last one's task: the others' are gone by then, and seen to be.
+        await tx.execute(text("SELECT FROM tasks WHERE assignee_user_id = :id FOR UPDATE"), {"id": last})
+        following = asyncio.create_task(drain(database))
+        await until_waiting(database)
+        status = {task.assignee_user_id: task.status for task in await world.live_tasks(plan_id)}
+        assert status == {**dict.fromkeys(first, "CANCELLED"), last: "ASSIGNED"}
+    await following
+    assert {task.status for task in await world.live_tasks(plan_id)} == {"CANCELLED"}
+    async with database.transaction() as tx:
+        again = await plans.drop_learners(
+            tx, class_id=world.class_id, user_ids=first, course_ids=[world.course_id], now=tx.now
+        )
+    (told,) = await world.rows("SELECT count(*) AS n FROM task_transitions WHERE to_status = 'CANCELLED'")
+    assert (again, told.n) == (0, DROPPED_AT_ONCE + 1)
+
+
+async def test_a_class_waits_for_one_publication_at_a_time_and_for_none_of_another_course(database: Database) -> None:
+    world = await a_world(database, learners=2)
+    elsewhere = await another_course(world)
+    away = await elsewhere.published()
+    free, busy = sorted([await world.published() for _ in "ab"])
+    database.clock.shift += timedelta(days=1, hours=1)
+    for plan_id in (away, free, busy):
+        await world.publish(plan_id)
+    await world.change_class(is_archived=True)
+    async with database.transaction() as tx:
+        # As a batch of each of these does that makes tasks where they are seen.
+        await tx.execute(text("SELECT FROM plans WHERE id = ANY(:ids) FOR SHARE"), {"ids": [away, busy]})
+        following = asyncio.create_task(drain(database, kinds=OTHERS))
+        await until_waiting(database)
+        async with asyncio.timeout(5):
+            await world.update(free, title="Nobody waits for the batch of another plan")
+    await following
+    noted = await world.rows("SELECT plan_id, user_id FROM plan_roster_changes")
+    assert {tuple(row) for row in noted} == {
+        (plan_id, learner) for plan_id in (free, busy) for learner in world.learners
+    }
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

@@ -1,6 +1,6 @@
 """A course with learners and plans of it, made with as few statements as there are tables."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,9 @@ from db.plans.commands import Extended, PlanChanges, Saved, TaskingWanted, Withd
 from db.plans.rules import PlanType
 from db.session import Database, Tx
 from db.tasks import commands as tasks
+from tests.support.courses import document, make_class, make_course
 from tests.support.drain import drain
+from tests.support.people import admin
 
 DAY = timedelta(days=1)
 
@@ -199,11 +201,11 @@ class World:
                 tx, actor=self.teacher, class_id=class_id or self.class_id, user_ids=user_ids, emails=[], now=tx.now
             )
 
-    async def drop(self, user_id: UUID) -> None:
-        """End a learner's enrollment."""
+    async def drop(self, user_id: UUID, class_id: UUID | None = None) -> None:
+        """End a learner's enrollment, or the one in this class."""
         async with self.database.transaction() as tx:
             await courses.drop_enrollment(
-                tx, actor=self.teacher, enrollment_id=await _enrollment(tx, user_id), now=tx.now
+                tx, actor=self.teacher, enrollment_id=await _enrollment(tx, user_id, class_id), now=tx.now
             )
 
     async def move(self, user_id: UUID, to_class_id: UUID) -> None:
@@ -268,9 +270,13 @@ class World:
         return row
 
 
-async def _enrollment(tx: Tx, user_id: UUID) -> UUID:
-    own = text("SELECT id FROM enrollments WHERE user_id = :user_id AND status = 'ACTIVE'")
-    enrollment_id: UUID | None = (await tx.execute(own, {"user_id": user_id})).scalars().first()
+async def _enrollment(tx: Tx, user_id: UUID, class_id: UUID | None = None) -> UUID:
+    own = text(
+        "SELECT id FROM enrollments WHERE user_id = :user_id AND status = 'ACTIVE'"
+        " AND class_id = coalesce(CAST(:class_id AS uuid), class_id)"
+    )
+    found = await tx.execute(own, {"user_id": user_id, "class_id": class_id})
+    enrollment_id: UUID | None = found.scalars().first()
     if enrollment_id is None:
         raise LookupError(f"{user_id} is in no class")
     return enrollment_id
@@ -292,3 +298,15 @@ async def another_class(world: World, *, learners: int, name: str = "Second") ->
         values = {"course_id": world.course_id, "teacher_id": world.teacher.user_id}
         class_ = (await tx.execute(_CLASS, {**values, "name": name, "learners": learners})).one()
     return class_.id, class_.learners
+
+
+async def another_course(world: World) -> World:
+    """A course of the same teacher, with a class of the same learners."""
+    root = await admin(world.database)
+    course_id = await make_course(world.database, root, teachers=[world.teacher], content=document("logic"))
+    class_id = await make_class(world.database, root, world.teacher, course_id=course_id)
+    pages = await world.rows("SELECT id FROM course_items WHERE course_id = :id", id=course_id)
+    other = replace(world, course_id=course_id, class_id=class_id, pages=[page.id for page in pages])
+    await other.enroll(*world.learners)
+    await drain(world.database)
+    return other

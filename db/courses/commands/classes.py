@@ -99,7 +99,8 @@ async def update_class(tx: Tx, *, actor: Viewer, class_id: UUID, changes: ClassC
 async def _tell(tx: Tx, actor: Viewer, roll: ClassRoll, update: ClassUpdate) -> tuple[UUID, ...]:
     works: list[ClassWork] = []
     if update.is_course_assigned and update.values.course_id is not None:
-        works.append(CourseAssigned(roll.id, update.values.course_id))
+        left = () if roll.course_id is None else (roll.course_id,)
+        works.append(CourseAssigned(roll.id, update.values.course_id, left_course_ids=left))
     if update.reach_changed_of is not None:
         works.append(ReachChanged(roll.id, update.reach_changed_of))
     if update.is_rescope_enabled:

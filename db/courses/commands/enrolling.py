@@ -221,7 +221,7 @@ async def drop_enrollment(tx: Tx, *, actor: Viewer, enrollment_id: UUID, now: da
     decide_drop(actor, enrollment=enrollment, roll=roll, now=now)
     change_id = uuid4()
     await tx.execute(_DROP, {"enrollment_id": enrollment_id, "change_id": change_id, "now": now})
-    work = MembersDropped(class_id, change_id)
+    work = MembersDropped(class_id, change_id, course_id=roll.course_id)
     job_id = await _tell(tx, actor, roll, work) if enrollment.status is EnrollmentStatus.ACTIVE else None
     return EnrollmentChanged(enrollment_id, None, job_id)
 

@@ -12,7 +12,7 @@ from db.plans.commands.publishing import (
     sweep,
 )
 from db.plans.commands.requesting import Saved
-from db.plans.commands.roster import ask_to_enroll, drop_learners, enroll_learner
+from db.plans.commands.roster import ask_to_enroll, ask_to_redate, drop_learners, enroll_learner, wait_for_publications
 from db.plans.commands.saving import PlanChanges, TaskingWanted, create_plan, publish_plan, update_plan
 from db.plans.commands.settling import follow_retry, lock_plan, settle_publication
 from db.plans.commands.withdrawing import Withdrawn, delete_plan, restore_plan, withdraw_plan
@@ -27,6 +27,7 @@ __all__ = [
     "TaskingWanted",
     "Withdrawn",
     "ask_to_enroll",
+    "ask_to_redate",
     "begin",
     "create_plan",
     "delete_plan",
@@ -43,5 +44,6 @@ __all__ = [
     "settle_publication",
     "sweep",
     "update_plan",
+    "wait_for_publications",
     "withdraw_plan",
 ]

@@ -102,7 +102,7 @@ async def test_a_course_and_rescoping_that_are_new_to_its_members_are_a_job_each
     changed = await change(database, ed, class_id, {"course_id": course_id, "rescope_enabled": True})
     jobs = await jobs_of(database)
     assert jobs == [
-        ("class.course_assigned", {"class_id": str(class_id), "course_id": str(course_id)}),
+        ("class.course_assigned", {"class_id": str(class_id), "course_id": str(course_id), "left_course_ids": []}),
         ("class.rescope_enabled", {"class_id": str(class_id)}),
     ]
     async with database.transaction() as tx:
@@ -117,14 +117,19 @@ async def test_whatever_changes_whom_plans_reach_is_told_by_one_job(database: Da
     course_id, other_id = await make_course(database, ed), await make_course(database, ed, content=document("logic"))
     class_id = await make_class(database, ed, teacher, course_id=course_id, learners=[learner])
     reach = ("class.reach_changed", {"class_id": str(class_id), "course_id": str(course_id)})
-    assigned = ("class.course_assigned", {"class_id": str(class_id), "course_id": str(other_id)})
+
+    def assigned(course_id: UUID, *left: UUID) -> tuple[str, Any]:
+        args = {"class_id": str(class_id), "course_id": str(course_id), "left_course_ids": [str(each) for each in left]}
+        return ("class.course_assigned", args)
+
     changes: list[tuple[ClassChanges, list[Any]]] = [
         ({"is_archived": True}, [reach]),
         ({"is_archived": True, "name": "Old"}, []),
         ({"is_archived": False}, [reach]),
         ({"is_archived": True, "course_id": None}, [reach]),
         ({"is_archived": False}, []),  # no plan reaches a class without a course
-        ({"is_archived": True, "course_id": other_id}, [assigned]),
+        ({"is_archived": True, "course_id": other_id}, [assigned(other_id)]),
+        ({"course_id": course_id}, [assigned(course_id, other_id)]),
     ]
     told = await jobs_of(database)
     for given, expected in changes:

@@ -11,6 +11,8 @@ _REACHES = """
     JOIN classes k ON k.id = e.class_id AND k.course_id = p.course_id AND NOT k.is_archived
     WHERE g.plan_id = p.id AND (g.user_id = e.user_id OR g.class_id = k.id OR g.course_id = k.course_id)
 """
+# Of the courses that a change concerns; null: of all.
+_CONCERNED = "(CAST(:course_ids AS uuid[]) IS NULL OR {plan}.course_id = ANY(:course_ids))"
 # The task is no longer the plan's to replace: somebody has looked at it and said that it is over.
 CANCEL_UNTOUCHED = text(
     f"""
@@ -19,7 +21,7 @@ CANCEL_UNTOUCHED = text(
         FROM plans p
         WHERE t.assignee_user_id = ANY(:learners) AND t.status = 'ASSIGNED' AND t.type_name <> 'timed_hold'
             AND NOT t.is_touched AND p.id = t.plan_id AND p.live_generation = t.generation
-            AND (CAST(:plan_id AS uuid) IS NULL OR p.id = :plan_id)
+            AND (CAST(:plan_id AS uuid) IS NULL OR p.id = :plan_id) AND {_CONCERNED.format(plan="p")}
             AND NOT EXISTS ({_REACHES.format(learner="t.assignee_user_id")})
         RETURNING t.id, t.assignee_user_id
     ), told AS (
@@ -29,14 +31,18 @@ CANCEL_UNTOUCHED = text(
     SELECT id, assignee_user_id FROM ended
     """
 )
-# The plans of which they may have something: seen already, or being made.
+# The plans of which they may have something: seen already, or being made. Their keys are looked up once, as a list: a
+# condition on each plan would read the tasks again for each, where they are too many to be hashed.
 LOCK_PLANS_OF_LEARNERS = text(
-    """
+    f"""
     SELECT p.id FROM plans p
-    WHERE p.state = 'PUBLISHING' OR p.id IN (
+    WHERE {_CONCERNED.format(plan="p")} AND p.id = ANY(ARRAY(
+        SELECT published.id FROM plans published
+        WHERE published.state = 'PUBLISHING' AND {_CONCERNED.format(plan="published")}
+        UNION
         SELECT t.plan_id FROM tasks t WHERE t.assignee_user_id = ANY(:learners)
             AND t.status IN ('ASSIGNED', 'IN_PROGRESS') AND t.type_name <> 'timed_hold'
-    )
+    ))
     ORDER BY p.id FOR KEY SHARE
     """
 )
@@ -46,28 +52,23 @@ LET_GO = text("ROLLBACK TO SAVEPOINT before_waiting")
 WAIT_FOR_ENROLLING = text(
     """
     SELECT count(*) FROM (
-        SELECT FROM enrollments e WHERE e.user_id = ANY(:learners) AND e.status = 'ACTIVE'
+        SELECT FROM enrollments e WHERE e.class_id = :class_id AND e.user_id = ANY(:learners) AND e.status = 'ACTIVE'
         ORDER BY e.id FOR NO KEY UPDATE
     ) waited
     """
 )
 # A publication that keeps the tasks makes them where they are seen at once, each batch sharing the plan. It may never
 # go live, and then nobody would look again. Those that replace the tasks go live or leave nothing.
-WAIT_FOR_BATCHES = text(
-    """
-    SELECT count(*) FROM (
-        SELECT FROM plans p
-        WHERE p.state = 'PUBLISHING' AND NOT p.is_replacing
-            AND (CAST(:course_id AS uuid) IS NULL OR p.course_id = :course_id)
-        ORDER BY p.id FOR NO KEY UPDATE
-    ) waited
-    """
+_KEEPING = "p.state = 'PUBLISHING' AND NOT p.is_replacing"
+KEEPING_PUBLICATIONS = text(
+    f"SELECT p.id FROM plans p WHERE {_KEEPING} AND {_CONCERNED.format(plan='p')} ORDER BY p.id"
 )
+WAIT_FOR_BATCH = text(f"SELECT FROM plans p WHERE p.id = :plan_id AND {_KEEPING} FOR NO KEY UPDATE")
 NOTE_CHANGE = text(
-    """
+    f"""
     INSERT INTO plan_roster_changes (plan_id, user_id)
     SELECT p.id, changed.user_id FROM plans p CROSS JOIN unnest(CAST(:learners AS uuid[])) AS changed (user_id)
-    WHERE p.state = 'PUBLISHING' AND (CAST(:course_id AS uuid) IS NULL OR p.course_id = :course_id)
+    WHERE p.state = 'PUBLISHING' AND {_CONCERNED.format(plan="p")}
     ORDER BY p.id, changed.user_id ON CONFLICT DO NOTHING
     """
 )
@@ -83,10 +84,11 @@ READ_CLASS = text(
     """
 )
 
-_NEAREST = f"""
-    {_REACHES.format(learner="CAST(:user_id AS uuid)")}
+_NEAREST_OF = f"""
+    {_REACHES}
     ORDER BY CASE WHEN g.user_id IS NOT NULL THEN 0 WHEN g.class_id IS NOT NULL THEN 1 ELSE 2 END, g.due_at DESC LIMIT 1
 """
+_NEAREST = _NEAREST_OF.format(learner="CAST(:user_id AS uuid)")
 _LIVE = "p.course_id = :course_id AND p.live_generation > 0"
 _SHOWN = f"{_LIVE} AND p.state IN ('PUBLISHED', 'PUBLISHING')"
 # Those that open earlier by what the learner is to get. Before any of their tasks is written: a publication that keeps
@@ -170,5 +172,30 @@ MOVE_ALONG = text(
     ) moved
     WHERE t.id = moved.id AND NOT t.is_touched
         AND (t.opens_at, t.due_at, t.closes_at) IS DISTINCT FROM (moved.opens_at, moved.due_at, moved.closes_at)
+    """
+)
+# Of these learners, who no longer belong to the class or whose class no longer belongs to the course, those whom its
+# plans reach through another class at other times: what they have not touched is to go by these.
+READ_REDATED = text(
+    f"""
+    WITH lost AS MATERIALIZED (
+        SELECT learner.user_id, course.course_id FROM unnest(CAST(:learners AS uuid[])) AS learner (user_id)
+        CROSS JOIN unnest(CAST(:course_ids AS uuid[])) AS course (course_id)
+        WHERE (
+            SELECT coalesce(bool_and(k.id <> :class_id), false) FROM enrollments e
+            JOIN classes k ON k.id = e.class_id AND NOT k.is_archived AND k.course_id = course.course_id
+            WHERE e.user_id = learner.user_id AND e.status = 'ACTIVE'
+        )
+    )
+    SELECT lost.user_id, lost.course_id, (SELECT name FROM classes WHERE id = :class_id) AS name FROM lost
+    WHERE EXISTS (
+        SELECT FROM tasks t
+        JOIN plans p ON p.id = t.plan_id AND p.live_generation = t.generation AND p.course_id = lost.course_id
+        CROSS JOIN LATERAL ({_NEAREST_OF.format(learner="lost.user_id")}) dated
+        WHERE t.assignee_user_id = lost.user_id AND t.status = 'ASSIGNED' AND t.type_name <> 'timed_hold'
+            AND NOT t.is_touched
+            AND (t.opens_at, t.due_at, t.closes_at) IS DISTINCT FROM (dated.opens_at, dated.due_at, dated.closes_at)
+    )
+    ORDER BY lost.course_id, lost.user_id
     """
 )
