@@ -103,6 +103,57 @@ async def test_of_a_learner_who_is_targeted_alone_only_they_count(world: World, 
     assert await stats(teacher, plan_id) == {**own, "byClass": [{"class": {"name": "First"}, **own}]}
 
 
+async def test_plans_that_reach_the_same_people_or_some_of_them_are_each_counted_right(
+    world: World, teacher: Api
+) -> None:
+    second, _ = await another_class(world, learners=1)
+    both, alone, away = world.learners
+    await world.enroll(both, class_id=second)
+    reach: dict[str, list[dict[str, Any]]] = {
+        "a": [world.tasking()],
+        "b": [world.tasking()],
+        "c": [world.tasking("Course", world.course_id)],
+        "d": [world.tasking(key=second), world.tasking("User", both)],
+        "e": [world.tasking(key=second), world.tasking("User", alone)],
+        "f": [world.tasking("User", away)],
+    }
+    for title, taskings in reach.items():
+        await world.create(*taskings, title=title, publish=title != "b")
+    await drain(world.database)
+    await set_status(world, both, "COMPLETED")
+    async with world.database.transaction() as tx:
+        await tx.execute(text("UPDATE users SET is_active = false WHERE id = :id"), {"id": away})
+
+    async def asked(parts: str) -> dict[str, Any]:
+        query = f"query ($id: ID!) {{ course(id: $id) {{ plans {{ nodes {{ title stats {{ {parts} }} }} }} }} }}"
+        nodes = (await teacher.data(query, id=id_of("Course", world.course_id)))["course"]["plans"]["nodes"]
+        return {node["title"]: node["stats"] for node in nodes}
+
+    found = await asked("learners assigned completed byClass { class { name } learners assigned completed }")
+
+    def row(name: str, of: dict[str, int]) -> tuple[str, int, int, int]:
+        return (name, of["learners"], of["assigned"], of["completed"])
+
+    shown = {
+        title: [row("all", of), *(row(each["class"]["name"], each) for each in of["byClass"])]
+        for title, of in found.items()
+    }
+    assert shown == {
+        "a": [("all", 2, 3, 1), ("First", 2, 2, 1)],
+        "b": [("all", 2, 0, 0), ("First", 2, 0, 0)],
+        "c": [("all", 3, 4, 1), ("First", 2, 2, 1), ("Second", 2, 2, 1)],
+        "d": [("all", 2, 2, 1), ("First", 1, 1, 1), ("Second", 2, 2, 1)],
+        "e": [("all", 3, 3, 1), ("First", 1, 1, 0), ("Second", 2, 2, 1)],
+        "f": [("all", 0, 1, 0), ("First", 0, 0, 0)],
+    }
+    # What is asked for alone is what it is beside the rest.
+    for parts in ("learners", "assigned completed", "byClass { learners }", "byClass { completed } learners"):
+        for title, of in (await asked(parts)).items():
+            assert {name: of[name] for name in of if name != "byClass"}.items() <= found[title].items(), parts
+            for each, whole in zip(of.get("byClass", []), found[title]["byClass"], strict="byClass" in of):
+                assert each.items() <= whole.items(), parts
+
+
 async def test_learners_see_no_statistics_no_extensions_and_no_jobs(world: World) -> None:
     plan_id = await world.published()
     world.database.clock.shift += 1.5 * DAY
