@@ -14,7 +14,7 @@ from tests.support.api import Api, id_of
 from tests.support.courses import make_class, make_course
 from tests.support.drain import drain
 from tests.support.people import admin, person
-from tests.support.plans import World, a_world, another_class
+from tests.support.plans import World, a_world, another_class, another_course
 
 
 async def outcomes(database: Database) -> list[tuple[str, str, Any]]:
@@ -186,6 +186,19 @@ async def test_who_joined_a_class_that_is_archived_by_then_gets_nothing_before_i
     await world.change_class(is_archived=False)
     await drain(database)
     assert await tasks_of(world, plan_id, late) == ["ASSIGNED"]
+
+
+async def test_what_older_versions_have_asked_for_names_no_course_and_concerns_them_all(database: Database) -> None:
+    world = await a_world(database, learners=2)
+    elsewhere = await another_course(world)
+    here, there = await world.published(), await elsewhere.published()
+    await world.drop(world.learners[0], world.class_id)
+    await elsewhere.change_class(course_id=world.course_id)
+    await world.rows("UPDATE jobs SET args = args - 'left_course_ids' WHERE kind = 'class.course_assigned' RETURNING 1")
+    await world.rows("UPDATE jobs SET args = args - 'course_id' WHERE kind = 'class.members_dropped' RETURNING 1")
+    await drain(database)
+    assert [await tasks_of(world, here, each) for each in world.learners] == [["CANCELLED"], ["ASSIGNED"]]
+    assert [await tasks_of(world, there, each) for each in world.learners] == [["CANCELLED"]] * 2
 
 
 async def test_a_user_who_is_not_active_keeps_what_they_have_until_tasks_are_replaced(database: Database) -> None:
