@@ -16,6 +16,7 @@ Anything else that is raised is a bug: it is logged, masked, and told as INTERNA
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -122,6 +123,11 @@ class Refused(HoldfastError):
         super().__init__("; ".join(problem.message for problem in problems))
         self.problems = problems
         self.code = problems[0].code
+
+
+def written(instant: datetime) -> str:
+    """An instant as messages and details have it: like the API's DateTime, in UTC."""
+    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def refuse(code: Code, message: str, *path: str, **details: Any) -> Refused:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from db.errors import Code, Problem
+from db.errors import Code, Problem, written
 
 
 def time_zone_problem(name: str | None, *path: str) -> Problem | None:
@@ -21,8 +21,8 @@ def time_zone_problem(name: str | None, *path: str) -> Problem | None:
 def dates_problem(starts_at: datetime | None, ends_at: datetime | None, *path: str) -> Problem | None:
     """Why a course cannot have these dates: it ends before it starts. Equal is fine."""
     if starts_at is not None and ends_at is not None and ends_at < starts_at:
-        message = f"`endsAt` must not be before `startsAt` ({_shown(starts_at)})."
-        return Problem(Code.DATES_OUT_OF_ORDER, message, path, {"startsAt": _shown(starts_at)})
+        message = f"`endsAt` must not be before `startsAt` ({written(starts_at)})."
+        return Problem(Code.DATES_OUT_OF_ORDER, message, path, {"startsAt": written(starts_at)})
     return None
 
 
@@ -35,9 +35,5 @@ def ended_problem(ends_at: datetime | None, now: datetime, *path: str) -> Proble
     """The refusal of a write to a course that is over, or to a class of it."""
     if ends_at is None or not has_ended(ends_at, now):
         return None
-    message = f"The course ended at {_shown(ends_at)}. Move its `endsAt` first (updateCourse)."
-    return Problem(Code.COURSE_ENDED, message, path, {"endsAt": _shown(ends_at)})
-
-
-def _shown(instant: datetime) -> str:
-    return instant.isoformat().replace("+00:00", "Z")
+    message = f"The course ended at {written(ends_at)}. Move its `endsAt` first (updateCourse)."
+    return Problem(Code.COURSE_ENDED, message, path, {"endsAt": written(ends_at)})

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from db.errors import Code, Problem, Refused, refuse
+from db.errors import Code, Problem, Refused, refuse, written
 from db.plans.rules.saving import CourseWindow, Draft, SaveDecision, Target, Tasking, decide_save
 from db.plans.rules.settings import Item
 from db.plans.rules.states import ALLOWED_IN, PlanAction, PlanFacts, is_open, standing_problems
@@ -148,17 +148,12 @@ def _date_problems(before: Tasking, after: Tasking, wanted: Extension, window: C
     problems = []
     for name, (old, new) in given.items():
         if new < old or not moves:
-            message = f"`{name}` only ever moves to later: it is {_shown(old)} now."
-            problems.append(Problem(Code.DATE_NOT_LATER, message, (name,), {"now": _shown(old)}))
+            message = f"`{name}` only ever moves to later: it is {written(old)} now."
+            problems.append(Problem(Code.DATE_NOT_LATER, message, (name,), {"now": written(old)}))
         elif window.ends_at is not None and new > window.ends_at:
-            message = f"`{name}` is after the course ends, at {_shown(window.ends_at)}."
+            message = f"`{name}` is after the course ends, at {written(window.ends_at)}."
             problems.append(Problem(Code.OUTSIDE_COURSE_DATES, message, (name,)))
     if after.due_at > after.closes_at:
-        message = f"`closesAt` must not be before `dueAt`; it is {_shown(after.closes_at)}."
+        message = f"`closesAt` must not be before `dueAt`; it is {written(after.closes_at)}."
         problems.append(Problem(Code.DATES_OUT_OF_ORDER, message, ("closesAt",)))
     return problems
-
-
-def _shown(instant: datetime) -> str:
-    """As the API writes it."""
-    return instant.isoformat().replace("+00:00", "Z")

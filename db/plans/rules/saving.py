@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from db.errors import Code, Problem, Refused
+from db.errors import Code, Problem, Refused, written
 from db.plans.rules.settings import Item, is_empty, normal, settings_problems
 from db.plans.rules.states import LOCKED_AFTER_OPEN, PlanAction, PlanFacts, PlanType, is_open, standing_problems
 
@@ -172,10 +172,10 @@ def _date_problems(tasking: Tasking, window: CourseWindow, path: tuple[str, ...]
     dates = {"opensAt": tasking.opens_at, "dueAt": tasking.due_at, "closesAt": tasking.closes_at}
     for name, at in dates.items():
         if window.starts_at is not None and at < window.starts_at:
-            message = f"`{name}` is before the course starts, at {window.starts_at.isoformat()}."
+            message = f"`{name}` is before the course starts, at {written(window.starts_at)}."
             problems.append(Problem(Code.OUTSIDE_COURSE_DATES, message, (*path, name)))
         if window.ends_at is not None and at > window.ends_at:
-            message = f"`{name}` is after the course ends, at {window.ends_at.isoformat()}."
+            message = f"`{name}` is after the course ends, at {written(window.ends_at)}."
             problems.append(Problem(Code.OUTSIDE_COURSE_DATES, message, (*path, name)))
     return problems
 

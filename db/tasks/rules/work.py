@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from db.errors import Code, Refused, refuse
+from db.errors import Code, Refused, refuse, written
 from db.tasks.rules.statuses import ACTIVE, OPEN, TaskStatus
 
 _S = TaskStatus
@@ -123,7 +123,7 @@ def _closed_window(facts: TaskFacts, *, now: datetime) -> str | None:
     if facts.is_withdrawn:
         return "The plan of this task was withdrawn."
     if facts.opens_at is not None and now < facts.opens_at:
-        return f"This task opens at {facts.opens_at.isoformat()}."
+        return f"This task opens at {written(facts.opens_at)}."
     if facts.closes_at is not None and now > facts.closes_at:
-        return f"This task closed at {facts.closes_at.isoformat()}."
+        return f"This task closed at {written(facts.closes_at)}."
     return None
