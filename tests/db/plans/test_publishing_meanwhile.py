@@ -120,6 +120,16 @@ async def test_what_did_not_go_live_before_the_opening_is_void(world: World, how
     assert row.opens_at == before[0][1]
 
 
+async def test_who_joins_gets_as_many_exercises_as_the_others_have_whatever_was_saved_since(world: World) -> None:
+    plan_id = await world.published(type=PlanType.HOMEWORK, settings={"exercises": [], "exercises_count_dynamic": 2})
+    saved = await world.update(plan_id, settings={"exercises": [], "exercises_count_dynamic": 4})
+    await cancel(world, saved.job_id)
+    (newcomer,) = await world.newcomers(1)
+    await world.enroll(newcomer)
+    await drain(world.database)
+    assert [len(task.selection) for task in await world.live_tasks(plan_id)] == [2] * 4
+
+
 async def test_a_title_fixed_while_a_replacement_is_under_way_replaces_too(world: World) -> None:
     plan_id = await world.published()
     async with world.database.transaction() as tx:

@@ -139,7 +139,9 @@ FILL = text(
             SELECT s.position FROM task_step_templates s
             WHERE s.plan_id = p.id AND s.generation = p.live_generation AND s.is_dynamic
             ORDER BY hashtextextended(u.id::text || ':' || s.position, 0)
-            LIMIT coalesce(CAST(CAST(p.settings ->> 'exercises_count_dynamic' AS numeric) AS integer), 0)
+            LIMIT coalesce(CAST(CAST(
+                coalesce(p.live_content -> 'settings', p.settings) ->> 'exercises_count_dynamic' AS numeric
+            ) AS integer), 0)
         ) best
     ) chosen
     WHERE {_SHOWN} AND NOT EXISTS (
