@@ -214,7 +214,9 @@ class TaskPlan(Row, Node):
         first: First = None,
         after: After = None,
         statuses: Annotated[list[TaskStatus] | None, described("Only tasks in one of these statuses.")] = None,
-        class_id: Annotated[strawberry.ID | None, described("Only those of this class's learners.")] = None,
+        class_id: Annotated[
+            strawberry.ID | None, described("Only those of the learners of this class of the plan's course.")
+        ] = None,
     ) -> Connection[WorkTask]:
         """The learners' tasks, by the learner's name. A learner sees their own."""
         return related(self, info)

@@ -19,6 +19,9 @@ STRANGERS = 2_500
 # A page of 20 reads its rows and whose they are, each perhaps in a block of its own, and the ways to them.
 MOST_BLOCKS = 600
 MOST_BLOCKS_OF_ONE = 60
+MOST_BLOCKS_TO_FIND_FEW = 12_000
+PLANS = 16
+MOST_BLOCKS_OF_SMALL = 50
 MOST_BLOCKS_A_LEARNER = 10
 
 _RENAME = "UPDATE users SET name = left(name, 1) || md5(name) WHERE name LIKE '% learner %' OR name LIKE 'Newcomer%'"
@@ -54,6 +57,15 @@ _OF_A_TEAM = """
     WITH team AS (INSERT INTO teams (name) VALUES ('Team') RETURNING id)
     INSERT INTO tasks (type_name, title, assignee_team_id, plan_id, generation, opens_at, due_at, closes_at)
     SELECT 'reading', 'Read', team.id, p.id, 1, now(), now(), now() FROM team, plans p WHERE p.id = :plan_id
+"""
+_EVERYBODY = """
+    INSERT INTO enrollments (class_id, user_id, status, sort_name, change_id, enrolled_at)
+    SELECT :class_id, user_id, 'ACTIVE', sort_name, change_id, enrolled_at
+    FROM enrollments WHERE class_id = ANY (:class_ids)
+"""
+_FEW_ARE_DONE = """
+    UPDATE tasks SET status = 'ASSIGNED', closed_at = NULL WHERE plan_id = :plan_id AND status = 'COMPLETED'
+        AND assignee_user_id NOT IN (SELECT id FROM users WHERE name LIKE 'C%' ORDER BY lower(name) DESC LIMIT 100)
 """
 _STORED = """
     SELECT coalesce(u.name, 'Team') AS name, t.status FROM tasks t LEFT JOIN users u ON u.id = t.assignee_user_id
@@ -138,6 +150,36 @@ async def test_a_page_of_a_large_plan_costs_what_it_shows(large: Large, teacher:
     assert (await walked(teacher, large.whole, statuses=["COMPLETED"]))[0] == await large.stored(
         "t.status = 'COMPLETED'"
     )
+
+
+async def test_small_plans_beside_large_ones_cost_little(large: Large, teacher: Api) -> None:
+    for number in range(PLANS):
+        small = (await large.world.create(large.world.tasking())).plan_id
+        if number % 2:
+            async with large.world.database.transaction() as tx:
+                await tx.execute(text(_FILL), {"plan_id": small, "class_ids": [large.world.class_id]})
+    recorded = Recorded(large.world.database.reader)
+    query = "query ($id: ID!) { course(id: $id) { plans { nodes { tasks(first: 1) { nodes { status } } } } } }"
+    nodes = (await teacher.data(query, id=id_of("Course", large.world.course_id)))["course"]["plans"]["nodes"]
+    assert sorted(len(node["tasks"]["nodes"]) for node in nodes) == [0] * (PLANS // 2) + [1] * (PLANS // 2 + 2)
+    recorded.executed = recorded.executed[-1:]
+    assert await recorded.blocks() <= MOST_BLOCKS_OF_SMALL * PLANS
+
+
+async def test_few_of_a_large_class_are_found_without_looking_each_member_up(large: Large, teacher: Api) -> None:
+    async with large.world.database.transaction() as tx:
+        await tx.execute(text(_EVERYBODY), {"class_id": large.world.class_id, "class_ids": large.classes})
+        await tx.execute(text(_FEW_ARE_DONE), {"plan_id": large.whole})
+    await large.world.database.reader.fetch("VACUUM ANALYZE")
+    expected = await large.stored("t.status = 'COMPLETED'")
+    assert 0 < len(expected) <= 20
+    recorded = Recorded(large.world.database.reader)
+    given = {"id": id_of("TaskPlan", large.whole), "class": id_of("CourseClass", large.world.class_id)}
+    answer = await teacher.data(PAGE, first=20, statuses=["COMPLETED"], **given)
+    recorded.executed = recorded.executed[-1:]
+    assert await recorded.blocks() <= MOST_BLOCKS_TO_FIND_FEW
+    assert [(node["assignedTo"]["name"], node["status"]) for node in answer["plan"]["tasks"]["nodes"]] == expected
+    assert (await walked(teacher, large.whole, **{"class": given["class"]}))[0] == await large.stored()
 
 
 async def test_a_page_is_right_where_a_walk_along_the_names_comes_among_strangers(large: Large, teacher: Api) -> None:

@@ -28,6 +28,15 @@ VIEW = f"""
         }} }}
     }}
 """
+_ELSEWHERE = """
+    WITH course AS (INSERT INTO courses (key, title, time_zone) VALUES ('else', 'Else', 'UTC') RETURNING id
+    ), class AS (
+        INSERT INTO classes (course_id, name, teacher_id)
+        SELECT course.id, 'Elsewhere', users.id FROM course, users WHERE users.name = 'Of a class' RETURNING id
+    )
+    INSERT INTO enrollments (class_id, user_id, status, sort_name, change_id, enrolled_at)
+    SELECT class.id, users.id, 'ACTIVE', lower(users.name), uuidv7(), now() FROM class, users WHERE users.id = :learner
+"""
 
 
 def counts(**given: int) -> dict[str, int]:
@@ -152,6 +161,24 @@ async def test_plans_that_reach_the_same_people_or_some_of_them_are_each_counted
             assert {name: of[name] for name in of if name != "byClass"}.items() <= found[title].items(), parts
             for each, whole in zip(of.get("byClass", []), found[title]["byClass"], strict="byClass" in of):
                 assert each.items() <= whole.items(), parts
+
+
+async def test_the_tasks_of_a_class_of_another_course_are_none(world: World, teacher: Api) -> None:
+    plan_id = await world.published()
+    await person(world.database, "Of a class")
+    async with world.database.transaction() as tx:
+        await tx.execute(text(_ELSEWHERE), {"learner": world.learners[0]})
+    (row,) = await world.rows("SELECT id FROM classes WHERE name = 'Elsewhere'")
+    query = """
+        query ($id: ID!, $class: ID!) {
+            plan(id: $id) { tasks(classId: $class) { nodes { assignedTo { name } } totalCount } }
+        }
+    """
+    for api in (teacher, Api(world.database, await person(world.database, "Ed", Role.EDITOR))):
+        for class_id, count in ((row.id, 0), (world.class_id, 3)):
+            answer = await api.data(query, id=id_of("TaskPlan", plan_id), **{"class": id_of("CourseClass", class_id)})
+            tasks = answer["plan"]["tasks"]
+            assert (len(tasks["nodes"]), tasks["totalCount"]) == (count, count)
 
 
 async def test_learners_see_no_statistics_no_extensions_and_no_jobs(world: World) -> None:
