@@ -14,8 +14,23 @@ from db.plans.jobs import SweepPlan
 from db.plans.rules import PlanState, decide_delete, decide_restore, decide_withdraw, plan_topic
 from db.session import Tx
 
-# A publication that was given up may have left tasks that nobody has seen and its sweep has not come to.
-_DELETE_TASKS = text("DELETE FROM tasks WHERE plan_id = :plan_id")
+# A publication that was given up may have left tasks that nobody has seen and its sweep has not come to. In the order
+# of the two indexes of a plan's tasks, and so many at a time: how many a draft has, Postgres only knows of the average
+# plan, and would read the tasks of all plans to find that it has none.
+_BATCH = 5_000
+_DELETE_TASKS = text(
+    """
+    DELETE FROM tasks WHERE id = ANY (ARRAY(
+        (
+            SELECT id FROM tasks WHERE plan_id = :plan_id AND status <> 'CANCELLED'
+            ORDER BY generation, assignee_user_id LIMIT :size
+        ) UNION ALL (
+            SELECT id FROM tasks WHERE plan_id = :plan_id AND status = 'CANCELLED'
+            ORDER BY generation, assignee_user_id LIMIT :size
+        )
+    ))
+    """
+)
 _DELETE_STEPS = text("DELETE FROM task_step_templates WHERE plan_id = :plan_id")
 _DELETE_PLAN = text("DELETE FROM plans WHERE id = :plan_id")
 
@@ -74,6 +89,8 @@ async def delete_plan(tx: Tx, *, actor: Viewer, plan_id: UUID, now: datetime) ->
     plan, course = await the_plan(tx, actor=actor, plan_id=plan_id, now=now, is_to_go=True)
     decide_delete(facts_of(plan, course))
     tx.expunge(plan)
-    for statement in (_DELETE_TASKS, _DELETE_STEPS, _DELETE_PLAN):
+    while await tx.affect(_DELETE_TASKS, {"plan_id": plan_id, "size": _BATCH}) >= _BATCH:
+        pass
+    for statement in (_DELETE_STEPS, _DELETE_PLAN):
         await tx.execute(statement, {"plan_id": plan_id})
     tx.hint(plan_topic(plan_id))

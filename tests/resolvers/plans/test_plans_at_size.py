@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from db.accounts.rules import Role, Viewer
+from db.plans import commands as plans
 from tests.support.api import Api, id_of
 from tests.support.blocks import Recorded
 from tests.support.plans import World, another_class
@@ -67,6 +68,15 @@ _FEW_ARE_DONE = """
     UPDATE tasks SET status = 'ASSIGNED', closed_at = NULL WHERE plan_id = :plan_id AND status = 'COMPLETED'
         AND assignee_user_id NOT IN (SELECT id FROM users WHERE name LIKE 'C%' ORDER BY lower(name) DESC LIMIT 100)
 """
+_LEFT = """
+    INSERT INTO tasks (
+        type_name, title, assignee_user_id, status, closed_at, plan_id, generation, opens_at, due_at, closes_at
+    )
+    SELECT 'reading', 'Read', id, status, CASE WHEN status = 'CANCELLED' THEN now() END, :plan_id, generation,
+        now(), now(), now()
+    FROM users, generate_series(1, 2) generation, unnest(ARRAY['ASSIGNED', 'CANCELLED']) status
+"""
+_SCANNED = "SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = 'tasks'"
 _STORED = """
     SELECT coalesce(u.name, 'Team') AS name, t.status FROM tasks t LEFT JOIN users u ON u.id = t.assignee_user_id
     WHERE t.plan_id = :plan_id AND {condition} ORDER BY coalesce(lower(u.name), ''), t.assignee_user_id, t.id
@@ -248,3 +258,17 @@ async def test_statistics_of_a_large_plan_are_exact_and_read_each_learners_task_
     # Four times the learners cost four times as much: no scan for each class or learner.
     assert costs[1] <= 5 * costs[0], costs
     assert costs[1] <= MOST_BLOCKS_A_LEARNER * LEARNERS, costs
+
+
+async def test_deleting_a_draft_reads_no_tasks_of_other_plans(large: Large) -> None:
+    draft, left = [(await large.world.create(large.world.tasking())).plan_id for _ in range(2)]
+    async with large.world.database.transaction() as tx:
+        # What a publication that was cancelled leaves, more than one statement deletes.
+        await tx.execute(text(_LEFT), {"plan_id": left})
+    for plan_id in (draft, left):
+        async with large.world.database.transaction() as tx:
+            await plans.delete_plan(tx, actor=large.world.teacher, plan_id=plan_id, now=tx.now)
+            read = (await tx.execute(text(_SCANNED))).scalar_one()
+            assert read == 0
+    (row,) = await large.world.rows("SELECT count(*) AS n FROM tasks WHERE plan_id IN (:a, :b)", a=draft, b=left)
+    assert row.n == 0
