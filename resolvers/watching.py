@@ -6,6 +6,7 @@ reads with their own rights.
 """
 
 import asyncio
+import contextvars
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -66,7 +67,8 @@ class _Poll:
         self._watchers.setdefault(key, set()).add(listener)
         self._new.add(listener)
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run(), name="watching.poll")
+            # In a context of its own, for it outlives the request of whoever watches first.
+            self._task = asyncio.create_task(self._run(), name="watching.poll", context=contextvars.Context())
         try:
             yield
         finally:

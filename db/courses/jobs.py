@@ -24,11 +24,15 @@ class ClassWork(Work):
 
 @dataclass(frozen=True)
 class MembersAdded(ClassWork):
-    """Learners became active in a class. `from_class_id`: they moved here from that class of the same course."""
+    """Learners became active in a class. `from_class_id`: they moved here from that class of the same course.
+
+    `is_return`: they were members all along, and may have moved while they were away.
+    """
 
     kind: ClassVar[str] = "class.members_added"
     change_id: UUID
     from_class_id: UUID | None = None
+    is_return: bool = False
 
 
 @dataclass(frozen=True)

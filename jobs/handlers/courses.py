@@ -29,7 +29,7 @@ async def members_added(attempt: Attempt, work: MembersAdded) -> Mapping[str, An
             end.tx,
             class_id=work.class_id,
             user_ids=members,
-            moves=work.from_class_id is not None,
+            moves=work.from_class_id is not None or work.is_return,
             actor_id=attempt.actor_id,
         )
         end.result = {"members": len(members)}

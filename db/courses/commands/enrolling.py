@@ -209,7 +209,8 @@ async def welcome_back(tx: Tx, *, actor: Viewer, user_id: UUID) -> list[UUID]:
     change_id = uuid4()
     values = {"user_id": user_id, "change_id": change_id, "class_ids": list(classes)}
     concerned = (await tx.scalars(_COME_BACK, values)).all()
-    jobs = [await _tell(tx, actor, rolls[class_id], MembersAdded(class_id, change_id)) for class_id in concerned]
+    works = [MembersAdded(class_id, change_id, is_return=True) for class_id in concerned]
+    jobs = [await _tell(tx, actor, rolls[work.class_id], work) for work in works]
     return [job_id for job_id in jobs if job_id is not None]
 
 

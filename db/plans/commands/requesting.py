@@ -85,7 +85,9 @@ async def drop_void(tx: Tx, plan: Plan, *, now: datetime) -> None:
 
 def _is_void(plan: Plan, now: datetime) -> bool:
     has_opened = plan.live_opens_at is not None and plan.live_opens_at <= now
-    return has_opened and plan.is_replacing and plan.state is not PlanState.PUBLISHING and plan.live_content is not None
+    # Workers of an older version let a generation go live without saying so: then it is the newest that was asked for.
+    is_older = plan.is_replacing and plan.live_generation < plan.publish_generation
+    return has_opened and is_older and plan.state is not PlanState.PUBLISHING and plan.live_content is not None
 
 
 def _live(plan: Plan, saved: Draft) -> Draft:

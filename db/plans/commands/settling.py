@@ -66,6 +66,7 @@ async def follow_retry(
         message = "An opening has passed or the course has ended since: publish the plan as it is now."
         raise refuse(Code.JOB_NOT_RETRYABLE, message, "jobId")
     plan.publish_job_id = new_job_id
+    plan.is_replacing = not keeps_tasks
     plan.state_before_publish = plan.state
     plan.state = PlanState.PUBLISHING
     tx.hint(plan_topic(plan_id))

@@ -256,3 +256,51 @@ async def test_an_attempt_after_a_lost_one_goes_on_with_the_steps_that_are_there
     assert second.picked == first.picked
     (row,) = await world.rows("SELECT count(*) AS n FROM task_step_templates WHERE plan_id = :id", id=saved.plan_id)
     assert row.n == len(first.picked) == 5
+
+
+async def test_rosters_go_by_what_is_live_and_not_by_what_was_saved_in_vain(world: World) -> None:
+    second, of_second = await another_class(world, learners=1)
+    third, _ = await another_class(world, learners=0, name="Third")
+    plan_id = await world.published()
+    dates = {task.assignee_user_id: task.opens_at for task in await world.live_tasks(plan_id)}
+    async with world.database.transaction() as tx:
+        later = plans.TaskingWanted("CourseClass", second, *[tx.now + timedelta(days=5)] * 3)
+    await cancel(world, (await world.update(plan_id, taskings=[later])).job_id)
+    first, other = await world.newcomers(2)
+    await world.enroll(first)
+    await world.enroll(other, class_id=second)
+    # Somebody who joins another class and leaves it again is reached by what reached them before.
+    await world.enroll(world.learners[0], class_id=third)
+    await drain(world.database)
+    await world.drop(world.learners[0], third)
+    await drain(world.database)
+    assert {(task.assignee_user_id, task.status, task.opens_at) for task in await world.live_tasks(plan_id)} == {
+        (learner, "ASSIGNED", dates[world.learners[0]]) for learner in (*world.learners, first)
+    }
+    assert of_second[0] not in {task.assignee_user_id for task in await world.live_tasks(plan_id)}
+
+
+async def test_a_generation_that_an_older_worker_let_go_live_is_not_void(world: World) -> None:
+    plan_id = await world.published()
+    await world.update(plan_id, settings={"page_ids": [str(world.pages[0])]})
+    await drain(world.database)
+    # As it was written before a plan said what is live.
+    await world.rows(
+        "UPDATE plans SET is_replacing = true, live_content = jsonb_set(live_content, '{settings}', '{}') RETURNING id"
+    )
+    world.database.clock.shift += timedelta(days=1, hours=1)
+    await retitle(world, plan_id)
+    assert (await world.plan(plan_id)).settings == {"page_ids": [str(world.pages[0])]}
+
+
+async def test_a_publication_that_is_tried_again_still_replaces_once_it_has_opened(world: World) -> None:
+    plan_id = await world.published()
+    saved = await world.update(plan_id, settings={"page_ids": [str(world.pages[0])]})
+    await cancel(world, saved.job_id)
+    await world.rows("UPDATE plans SET is_replacing = false RETURNING id")
+    async with world.database.transaction() as tx:
+        await endings.retry_job(tx, job_id=saved.job_id or UUID(int=0), actor_id=None, now=tx.now)
+    world.database.clock.shift += timedelta(days=1, hours=1)
+    await retitle(world, plan_id)
+    plan = await world.plan(plan_id)
+    assert (plan.live_generation, plan.live_content["settings"]) == (3, {"page_ids": [str(world.pages[0])]})

@@ -4,12 +4,25 @@ from sqlalchemy import text
 
 from db.plans.commands.statements import IF_ABSENT
 
+# What was saved and has not gone live is not what learners have: the tasking plans that hold are those of their tasks.
+_IS_NEWER = """(
+    p.is_replacing AND p.state <> 'PUBLISHING' AND p.live_generation < p.publish_generation
+    AND p.live_content IS NOT NULL
+)"""
+_HOLDING = f"""
+    SELECT s.course_id, s.class_id, s.user_id, s.opens_at, s.due_at, s.closes_at
+    FROM tasking_plans s WHERE s.plan_id = p.id AND NOT {_IS_NEWER}
+    UNION ALL
+    SELECT CAST(live ->> 0 AS uuid), CAST(live ->> 1 AS uuid), CAST(live ->> 2 AS uuid),
+        CAST(live ->> 3 AS timestamptz), CAST(live ->> 4 AS timestamptz), CAST(live ->> 5 AS timestamptz)
+    FROM jsonb_array_elements(p.live_content -> 'taskings') live WHERE {_IS_NEWER}
+"""
 # Whom a tasking plan reaches, said of one learner and one plan.
-_REACHES = """
-    SELECT g.opens_at, g.due_at, g.closes_at FROM tasking_plans g
-    JOIN enrollments e ON e.user_id = {learner} AND e.status = 'ACTIVE'
+_REACHES = f"""
+    SELECT g.opens_at, g.due_at, g.closes_at FROM ({_HOLDING}) g
+    JOIN enrollments e ON e.user_id = {{learner}} AND e.status = 'ACTIVE'
     JOIN classes k ON k.id = e.class_id AND k.course_id = p.course_id AND NOT k.is_archived
-    WHERE g.plan_id = p.id AND (g.user_id = e.user_id OR g.class_id = k.id OR g.course_id = k.course_id)
+    WHERE (g.user_id = e.user_id OR g.class_id = k.id OR g.course_id = k.course_id)
 """
 # Of the courses that a change concerns; null: of all.
 _CONCERNED = "(CAST(:course_ids AS uuid[]) IS NULL OR {plan}.course_id = ANY(:course_ids))"
