@@ -205,7 +205,7 @@ class UpdateClassPayload(MutationPayload):
     class_: CourseClass | None = strawberry.field(resolver=_class, description=CLASS_AS_IT_IS, name="class")
     jobs: list[Job] = strawberry.field(
         resolver=_jobs,
-        description="What it means for the class's members is done by these jobs; empty where there is nothing to do.",
+        description="What it means for the class's members is done by these jobs, as far as the viewer may see them.",
     )
 
 
