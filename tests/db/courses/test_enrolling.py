@@ -107,7 +107,12 @@ async def test_the_job_of_an_enrollment_finds_its_members_by_the_change(database
     jobs = await jobs_of(database)
     assert [kind for kind, _ in jobs] == ["class.members_added"] * 2
     change_id = UUID(jobs[1][1]["change_id"])
-    assert jobs[1][1] == {"class_id": str(class_id), "change_id": str(change_id), "from_class_id": None}
+    assert jobs[1][1] == {
+        "class_id": str(class_id),
+        "change_id": str(change_id),
+        "from_class_id": None,
+        "is_return": False,
+    }
     async with database.transaction() as tx:
         subject = (
             await tx.execute(text("SELECT subject_id, actor_id FROM jobs WHERE id = :id"), {"id": done.job_id})
