@@ -176,9 +176,9 @@ DELETE_OF_LEFT = text(
 TAKE_ROSTER_CHANGES = text("DELETE FROM plan_roster_changes WHERE plan_id = :plan_id RETURNING user_id")
 
 # Whom a publication that keeps the tasks has something for: who has none, or one with another title or earlier dates.
-# One look at everybody, for nothing says who is new: people join, come back, and classes change their course. It reads
-# a hundred thousand in a tenth of a second and blocks nobody; what is written is only theirs. Whoever has dates of
-# their own before their class's is looked at each time, and left as they are.
+# One look at everybody, for nothing says who is new: people join, come back, and classes change their course. It blocks
+# nobody, and what is written is only theirs. Whoever has dates of their own before their class's is looked at each
+# time, and left as they are.
 LOOK = text(
     f"""
     WITH looked AS MATERIALIZED (
