@@ -135,6 +135,8 @@ class Sessions:
     def __init__(self, database: Database, *, check_seconds: float) -> None:
         self._database = database
         self._check_seconds = check_seconds
+        # Seconds since 1970, by the clock that a provider's tokens are checked with.
+        self.clock: Callable[[], float] = time.time
         self._open: dict[str, Session] = {}
         self._numbers = itertools.count()
 
@@ -185,7 +187,7 @@ class Sessions:
 
     def _end_expired(self, sessions: list[Session]) -> None:
         # Of our own tokens the database says so; a provider's says it itself, by the clock it was checked with.
-        now = datetime.fromtimestamp(time.time(), UTC)
+        now = datetime.fromtimestamp(self.clock(), UTC)
         for session in sessions:
             expires_at = session.viewer.expires_at
             if session.viewer.token_id is None and expires_at is not None and expires_at <= now:

@@ -50,7 +50,10 @@ class JwtSettings(BaseSettings):
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a token says, once its signature has been checked. `roles` is None where it names none of ours."""
+    """What a token says, once its signature has been checked.
+
+    `roles` is None where it names none of ours; `expires_at` is when it is no longer taken, leeway included.
+    """
 
     subject: str
     email: str | None
@@ -94,11 +97,15 @@ class JwtVerifier:
 
     def _read(self, claims: dict[str, Any]) -> Claims:
         email = claims.get("email") if claims.get("email_verified") is True else None
+        try:
+            expires_at = datetime.fromtimestamp(int(claims["exp"]) + self._settings.leeway_seconds, UTC)
+        except (ValueError, OverflowError, OSError):
+            raise Unauthenticated("The token's `exp` is no date.") from None
         return Claims(
             subject=str(claims["sub"]),
             email=email if isinstance(email, str) else None,
             roles=_roles(claims, self._settings.roles_claim),
-            expires_at=datetime.fromtimestamp(int(claims["exp"]), UTC),
+            expires_at=expires_at,
         )
 
     async def _key(self, kid: str | None) -> Any:

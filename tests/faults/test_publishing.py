@@ -69,7 +69,7 @@ async def completed(world: World, job_id: UUID | None) -> Any:
         job = await world.job(job_id)
         return job if job.state in {"completed", "failed", "cancelled", "quarantined"} else None
 
-    job = await until(look, seconds=25, what="the end of the publication")
+    job = await until(look, what="the end of the publication")
     assert job.state == "completed", job.error
     return job
 

@@ -158,7 +158,7 @@ async def test_a_hint_brings_the_next_round_forward(database: Database, feed: Fe
     async def carried() -> bool:
         return [ticket.job_id for ticket in pocket.taken] == [job_id]
 
-    await until(carried, seconds=10)
+    await until(carried)
     working.cancel()
 
 
@@ -173,7 +173,7 @@ async def test_without_a_hint_the_next_round_comes_by_itself(
     async def carried() -> bool:
         return [ticket.job_id for ticket in pocket.taken] == [job_id]
 
-    await until(carried, seconds=10)
+    await until(carried)
     working.cancel()
 
 
@@ -222,7 +222,7 @@ async def test_the_loop_survives_a_database_that_fails(
     async def carried() -> bool:
         return [ticket.job_id for ticket in pocket.taken] == [job_id]
 
-    await until(carried, seconds=10)
+    await until(carried)
     working.cancel()
 
 

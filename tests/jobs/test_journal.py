@@ -6,12 +6,15 @@ from uuid import UUID
 
 import pytest
 
+from db.feed import Feed
 from db.ledger.commands import Claimed
 from db.ledger.rules import EventType, LogLevel, job_topic
 from db.session import Database
 from jobs.attempt import Attempt, Journal, Notes
 from jobs.attempt.journal import LONGEST_MESSAGE, MOST_LINES_WAITING, MOST_PROGRESS_A_SECOND
 from tests.support.drain import drain
+from tests.support.facts import PATIENCE_SECONDS
+from tests.support.hints import heard, listening
 from tests.support.kinds import KINDS, Talks
 from tests.support.ledger import ask, events_of, execute, row_of, running, story_of
 from tests.support.workers import until
@@ -81,14 +84,14 @@ async def test_a_log_does_not_wait_for_progress_that_has_to(database: Database, 
     assert (await events_of(database, claim.job_id))[-1]["done"] == 50
 
 
-async def test_whoever_watches_gets_a_hint_for_what_is_written(database: Database, journal: Journal) -> None:
+async def test_whoever_watches_gets_a_hint_for_what_is_written(
+    database: Database, feed: Feed, journal: Journal
+) -> None:
     claim = await running(database)
     notes = open_for(journal, claim)
-    assert database.feed is not None
-    async with database.feed.listen(job_topic(claim.job_id)) as hints:  # type: ignore[attr-defined]  # the real one
-        await hints.wait(1)
+    async with listening(feed, job_topic(claim.job_id)) as hints:
         notes.log("hello", level=LogLevel.INFO, data=None)
-        assert await hints.wait(5) == {job_topic(claim.job_id)}
+        assert await heard(hints, {job_topic(claim.job_id)}) == {job_topic(claim.job_id)}
     assert (await events_of(database, claim.job_id))[-1]["message"] == "hello"
 
 
@@ -176,7 +179,7 @@ async def test_a_handler_that_logs_faster_than_postgres_writes_waits(database: D
     assert done == set()
     assert not notes.has_room.is_set()
     await journal.flush()
-    await asyncio.wait_for(talking, 5)
+    await asyncio.wait_for(talking, PATIENCE_SECONDS)
 
 
 async def test_a_closed_attempt_writes_nothing_more(database: Database, journal: Journal) -> None:

@@ -80,7 +80,7 @@ async def until_leads(database: Database, name: str) -> None:
         rows = await database.reader.fetch("SELECT worker_name FROM leaders")
         return [row["worker_name"] for row in rows] == [name]
 
-    await until(look, seconds=5, what=f"{name} leads")
+    await until(look, what=f"{name} leads")
 
 
 async def jobs(database: Database) -> list[str]:
@@ -98,7 +98,7 @@ async def test_what_is_due_is_ticked_by_the_one_that_leads(
         async def ticked() -> bool:
             return await jobs(database) == ["test.first"]
 
-        await until(ticked, seconds=5)
+        await until(ticked)
     rows = await database.reader.fetch("SELECT name, next_tick_at > now() AS is_ahead FROM schedules ORDER BY name")
     assert [tuple(row) for row in rows] == [("test.first", True), ("test.second", True)]
 
@@ -124,7 +124,7 @@ async def test_a_tick_that_cannot_be_made_keeps_no_other_waiting(
         async def ticked() -> bool:
             return await jobs(database) == ["test.second"]
 
-        await until(ticked, seconds=5)
+        await until(ticked)
 
 
 async def test_an_older_worker_stops_what_it_does_not_know_when_it_leads_and_nobody_is_left_who_does(
@@ -151,21 +151,21 @@ async def test_an_older_worker_stops_what_it_does_not_know_when_it_leads_and_nob
             async def ticked() -> bool:
                 return await jobs(database) == ["test.first"]
 
-            await until(ticked, seconds=5)
+            await until(ticked)
             assert await stopped() == []
             await execute(database, "DELETE FROM workers")
 
             async def is_stopped() -> bool:
                 return await stopped() == ["test.second"]
 
-            await until(is_stopped, seconds=5)
+            await until(is_stopped)
         # Somebody who knows it again begins it again.
         async with running(scheduler("newest")):
 
             async def begun_again() -> bool:
                 return await stopped() == []
 
-            await until(begun_again, seconds=5)
+            await until(begun_again)
 
 
 async def test_a_lead_that_is_not_used_for_a_lease_is_lost(database: Database, database_url: str) -> None:
@@ -174,7 +174,7 @@ async def test_a_lead_that_is_not_used_for_a_lease_is_lost(database: Database, d
     waiting = await Lead.open(settings, number=SCHEDULER_LOCK, lease_seconds=5)
     assert await frozen.take()
     assert not await waiting.take()
-    await until(waiting.take, seconds=5)
+    await until(waiting.take)
     with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)):
         await frozen.take()
     await frozen.close()

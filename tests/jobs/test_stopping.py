@@ -13,6 +13,7 @@ from jobs.attempt import Attempt, Declared, LeaseLost, Stop
 from jobs.runner import Runner
 from jobs.settings import WorkerSettings
 from tests.support.drain import runner_for
+from tests.support.facts import PATIENCE_SECONDS
 from tests.support.kinds import (
     KINDS,
     Empty,
@@ -178,7 +179,7 @@ async def test_a_lost_job_is_interrupted_and_a_handler_that_does_not_end_is_left
     assert interrupted.is_set()
     assert runner.running == {}
     go.set()
-    await asyncio.wait_for(refused.wait(), 10)
+    await asyncio.wait_for(refused.wait(), PATIENCE_SECONDS)
     assert await effects_of(database, job_id) == []
     assert (await row_of(database, job_id))["state"] == "running"
 

@@ -19,6 +19,7 @@ from jobs.dispatcher import Dispatching
 from jobs.settings import WorkerSettings
 from jobs.worker.tasks import end_tasks
 from tests.support.drain import drain, runner_for
+from tests.support.facts import PATIENCE_SECONDS
 from tests.support.kinds import KINDS, Empty, Talks
 from tests.support.ledger import (
     EVER,
@@ -52,7 +53,7 @@ def said(message: str) -> Line:
 async def test_a_locked_job_is_left_out_of_a_claim_and_the_others_are_claimed(database: Database) -> None:
     ids = [await ask(database) for _ in range(3)]
     tickets = await dispatched(database)
-    async with idle_in_transaction(database, ids[1]), asyncio.timeout(3), database.single() as single:
+    async with idle_in_transaction(database, ids[1]), asyncio.timeout(PATIENCE_SECONDS), database.single() as single:
         got = await ledger.claim(
             single, tickets=tickets, worker_id=WORKER.id, worker_name=WORKER.name, kinds=WORKER.kinds
         )
@@ -69,7 +70,7 @@ async def test_a_locked_jobs_end_keeps_no_other_from_ending(database: Database) 
     runner = runner_for(database, kinds={Empty.kind: Declared(Empty, wait)})
     ids = [await ask(database) for _ in range(5)]
     await runner.take(await dispatched(database))
-    async with idle_in_transaction(database, ids[2]), asyncio.timeout(3):
+    async with idle_in_transaction(database, ids[2]), asyncio.timeout(PATIENCE_SECONDS):
         go.set()
         for job_id in ids[:2] + ids[3:]:
             await until_state(database, job_id, "completed")
@@ -100,7 +101,7 @@ async def test_a_locked_jobs_lines_keep_no_other_from_telling(database: Database
     async def told(job_id: UUID) -> bool:
         return [each["message"] for each in await events_of(database, job_id)][2:] == ["one", "two"]
 
-    async with idle_in_transaction(database, ids[0]), asyncio.timeout(3):
+    async with idle_in_transaction(database, ids[0]), asyncio.timeout(PATIENCE_SECONDS):
         talk.set()
         await until(lambda: told(ids[1]))
         await until(lambda: told(ids[2]))
@@ -157,7 +158,7 @@ async def test_an_end_that_cannot_be_written_keeps_no_other_from_ending(database
     words, details = await ask(database, Talks(1)), await ask(database, Talks(2))
     await runner.take(await dispatched(database))
     gate.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await runner.until_idle()
     assert {(await row_of(database, job_id))["state"] for job_id in plain} == {"completed"}
     assert (await events_of(database, words))[-1]["message"] == "half ? and NUL \ufffd"

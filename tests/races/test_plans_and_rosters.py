@@ -19,6 +19,7 @@ from db.session import Database
 from jobs.handlers.courses import DROPPED_AT_ONCE
 from jobs.registry import load
 from tests.support.drain import drain
+from tests.support.facts import PATIENCE_SECONDS
 from tests.support.plans import World, a_world, another_class, another_course
 from tests.support.workers import until_waiting
 
@@ -304,7 +305,7 @@ async def test_a_class_waits_for_one_publication_at_a_time_and_for_none_of_anoth
         await tx.execute(text("SELECT FROM plans WHERE id = ANY(:ids) FOR SHARE"), {"ids": [away, busy]})
         following = asyncio.create_task(drain(database, kinds=OTHERS))
         await until_waiting(database)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await world.update(free, title="Nobody waits for the batch of another plan")
     await following
     noted = await world.rows("SELECT plan_id, user_id FROM plan_roster_changes")

@@ -23,11 +23,12 @@ from starlette.routing import Route
 from db.accounts.models import ApiToken, User
 from db.accounts.rules import Role
 from db.session import Database
-from server.jwt import JwtSettings
+from server.jwt import JwtSettings, JwtVerifier
 from tests.server.support.facts import revoke_all, until
 from tests.server.support.serving import Running, Uvicorn, serving, token_of
 from tests.server.support.sockets import socket_to
 from tests.server.support.stage import Stage, schema
+from tests.support.facts import PATIENCE_SECONDS
 from tests.support.people import admin, now_of, person
 
 
@@ -68,7 +69,7 @@ async def test_an_expired_token_is_refused(server: Running, database: Database) 
     now = await now_of(database)
     token = await token_of(database, expires_at=now + timedelta(seconds=0.3))
     answers: list[int] = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not answers or answers[-1] == 200:
             answers.append((await server.post("{ me }", token=token)).status_code)
     assert answers[-1] == 401
@@ -166,6 +167,7 @@ async def test_a_providers_token_signs_in_whom_it_knows_by_their_address(known: 
     [
         {"exp": time.time() - 1},
         {"exp": None},
+        {"exp": 10**20},
         {"aud": "another"},
         {"iss": "https://evil.example.org"},
         {"sub": None},
@@ -196,12 +198,24 @@ async def test_our_own_tokens_work_beside_a_providers(known: Known, token: str) 
 async def test_the_end_of_a_providers_token_ends_its_streams(known: Known, stage: Stage) -> None:
     server, _ = known
     async with socket_to(server) as connection:
-        await connection.init(signed(exp=time.time() + 1))
+        expires_at = time.time() + 60
+        await connection.init(signed(exp=expires_at))
         await connection.subscribe("1", "subscription { news }")
-        async with asyncio.timeout(6):
+        await stage.streaming.wait()
+        server.edge.sessions.clock = lambda: expires_at
+        async with asyncio.timeout(PATIENCE_SECONDS):
             message = await connection.receive()
         assert (message["type"], message["payload"][0]["extensions"]["code"]) == ("error", "UNAUTHENTICATED")
         assert (await connection.closed())[0] == 4401
+
+
+async def test_a_token_is_taken_for_the_leeway_longer() -> None:
+    key = "a secret that is shared with the provider"
+    settings = JwtSettings(issuer=ISSUER, audience=AUDIENCE, key=key, algorithms=["HS256"], leeway_seconds=120)
+    ended = int(time.time()) - 60
+    token = jwt.encode({"iss": ISSUER, "aud": AUDIENCE, "sub": "person-1", "exp": ended}, key, algorithm="HS256")
+    claims = await JwtVerifier(settings).verify(token)
+    assert claims.expires_at.timestamp() == ended + 120
 
 
 async def test_a_provider_that_does_not_answer_is_an_outage_and_not_a_wrong_token(

@@ -8,6 +8,7 @@ import pytest
 from server.transports.interrupt import WATCH_AFTER_SECONDS
 from tests.server.support.serving import Running
 from tests.server.support.stage import Stage
+from tests.support.facts import PATIENCE_SECONDS
 
 RESPONSE = "application/graphql-response+json"
 
@@ -207,7 +208,7 @@ async def test_an_operation_stops_when_its_client_leaves(server: Running, stage:
         with pytest.raises(httpx.ReadTimeout):
             await client.post("/graphql", json={"query": "{ gate }"}, timeout=httpx.Timeout(5, read=0.3))
     await stage.entered.wait()
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await stage.cancelled.wait()
 
 
@@ -262,6 +263,6 @@ async def test_a_body_that_does_not_come_is_not_waited_for(server: Running) -> N
     reader, writer = await asyncio.open_connection(host, int(port))
     head = "POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 22\r\n\r\n"
     writer.write(head.encode() + b'{"query": ')
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         assert await reader.readline() == b"HTTP/1.1 408 Request Timeout\r\n"
     writer.close()

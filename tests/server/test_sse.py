@@ -13,6 +13,7 @@ from tests.server.support.facts import revoke_all, until
 from tests.server.support.serving import Running, token_of
 from tests.server.support.stage import Stage
 from tests.server.support.streams import streamed
+from tests.support.facts import PATIENCE_SECONDS
 from tests.support.people import admin
 
 EVENTS = "text/event-stream"
@@ -107,15 +108,13 @@ async def test_a_client_that_leaves_ends_the_stream_at_its_source(server: Runnin
     await until(lambda: server.edge.streams.per_viewer.taken == 0)
 
 
-async def test_a_revoked_token_ends_the_stream_within_five_seconds(
-    server: Running, stage: Stage, database: Database
-) -> None:
+async def test_a_revoked_token_ends_the_stream(server: Running, stage: Stage, database: Database) -> None:
     boss = await admin(database)
     token = await token_of(database, boss, roles=(Role.ADMIN,))
     async with streamed(server, NEWS, accept=EVENTS, token=token) as stream:
         await stage.streaming.wait()
         await revoke_all(database, boss)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             assert (await stream.event())["data"]["errors"][0]["extensions"] == {"code": "UNAUTHENTICATED"}
             assert (await stream.event())["event"] == "complete"
     await stage.closed.wait()

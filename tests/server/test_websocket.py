@@ -14,6 +14,7 @@ from tests.server.support.facts import revoke_all, until
 from tests.server.support.serving import Running, token_of
 from tests.server.support.sockets import socket_to
 from tests.server.support.stage import Stage
+from tests.support.facts import PATIENCE_SECONDS
 from tests.support.people import admin, person
 
 
@@ -195,7 +196,7 @@ async def test_a_revoked_token_ends_its_streams_and_then_the_socket(
         await socket.subscribe("1", "subscription { news }")
         await stage.streaming.wait()
         await revoke_all(database, boss)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             message = await socket.receive()
             assert (message["type"], message["id"]) == ("error", "1")
             assert message["payload"][0]["extensions"] == {"code": "UNAUTHENTICATED"}

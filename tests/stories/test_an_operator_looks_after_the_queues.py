@@ -16,6 +16,7 @@ from resolvers.ids import encode_id
 from tests.server.support.serving import token_of
 from tests.stories.conftest import Front, Story
 from tests.support.drain import drain
+from tests.support.hints import heard, listening
 from tests.support.kinds import KINDS, Talks
 from tests.support.ledger import ask, claimed, dispatched, events_of, execute, lose_sight_of, snapshot
 from tests.support.people import person
@@ -152,9 +153,9 @@ async def test_a_paused_queue_keeps_its_jobs_and_flows_at_once_when_it_is_resume
     assert await drain(database, kinds=KINDS) == 0
     silent = {"queue": "default", "isPaused": True, "queued": 1, "running": 0, "completedLastHour": 0, "workers": 0}
     assert (await operator.data(QUEUES))["queues"] == [silent]
-    async with feed.listen(WORK_IS_DUE) as hints:
+    async with listening(feed, WORK_IS_DUE) as hints:
         resumed = (await operator.data(RESUME, input={"queue": "default"}))["resumeQueue"]
-        assert await hints.wait(timeout_seconds=5) == {WORK_IS_DUE}
+        assert await heard(hints, {WORK_IS_DUE}) == {WORK_IS_DUE}
     assert resumed == {"queue": {"queue": "default", "isPaused": False, "queued": 1}, "userErrors": []}
     assert await drain(database, kinds=KINDS) == 1
     assert (await operator.data(QUEUES))["queues"] == [

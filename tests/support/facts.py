@@ -16,9 +16,11 @@ from server.embedded.processes import LAUNCHER, arguments_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 T = TypeVar("T")
+# How long a test waits for what must come: a busy machine takes its time, and only a failure takes all of this.
+PATIENCE_SECONDS = 20.0
 
 
-def eventually(fact: Callable[[], T], *, seconds: float = 20.0) -> T:
+def eventually(fact: Callable[[], T], *, seconds: float = PATIENCE_SECONDS) -> T:
     """The first true answer; fails where there is none in time."""
     deadline = time.monotonic() + seconds
     while not (answer := fact()):

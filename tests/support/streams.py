@@ -12,8 +12,7 @@ from db.session import Database
 from resolvers.context import Context
 from resolvers.errors import present
 from resolvers.schema import schema
-
-PATIENCE_SECONDS = 20.0
+from tests.support.facts import PATIENCE_SECONDS
 
 
 @dataclass

@@ -13,6 +13,7 @@ from db.ledger import commands as ledger
 from db.ledger.jobs import Subject
 from db.ledger.rules import TERMINAL, Cancelling, EndedJob, JobState, JobStatus, job_topic, worker_topic
 from db.session import Database, Tx
+from tests.support.hints import heard, listening
 from tests.support.kinds import Empty, Waits
 from tests.support.ledger import WORKER, ask, events_of, in_state, row_of, running, snapshot, story_of
 
@@ -33,12 +34,11 @@ async def test_what_has_not_begun_is_cancelled_at_once(database: Database, state
 
 async def test_what_runs_is_asked_and_its_worker_gets_a_hint(database: Database, feed: Feed) -> None:
     claim = await running(database)
-    async with feed.listen(worker_topic(WORKER.id), job_topic(claim.job_id)) as hints:
-        await hints.wait(1)
+    topics = {worker_topic(WORKER.id), job_topic(claim.job_id)}
+    async with listening(feed, *topics) as hints:
         async with database.transaction() as tx:
             outcome = await ledger.request_cancel(tx, job_id=claim.job_id, actor_id=None, reason="Stop.", now=tx.now)
-        heard = await hints.wait(5)
-    assert heard == {worker_topic(WORKER.id), job_topic(claim.job_id)}
+        assert await heard(hints, topics) == topics
     assert (outcome.how, outcome.ended) == (Cancelling.ASKED, None)
     row = await row_of(database, claim.job_id)
     assert (row["state"], row["cancel_requested_at"], row["fence"]) == ("running", tx.now, claim.fence)

@@ -11,6 +11,7 @@ from db.ledger import commands as ledger
 from db.ledger.jobs import Subject
 from db.ledger.rules import TERMINAL, WORK_IS_DUE, JobState, job_topic
 from db.session import Database, count_statements
+from tests.support.hints import heard, listening
 from tests.support.kinds import Empty, Steps, Unique
 from tests.support.ledger import ask, dispatched, events_of, execute, in_state, row_of, snapshot, story_of
 
@@ -92,12 +93,11 @@ async def test_the_table_itself_holds_a_key_to_one_live_job(database: Database) 
 
 
 async def test_the_hint_comes_after_the_commit(database: Database, feed: Feed) -> None:
-    async with feed.listen(WORK_IS_DUE) as hints:
-        await hints.wait(1)
+    async with listening(feed, WORK_IS_DUE) as hints:
         async with database.transaction() as tx:
             asked = await ledger.enqueue(tx, work=Steps(1), actor_id=None)
             assert await hints.wait(0.05) == frozenset()
-        assert await hints.wait(5) == {WORK_IS_DUE}
+        assert await heard(hints, {WORK_IS_DUE}) == {WORK_IS_DUE}
     assert job_topic(asked.job_id) in tx.hints
 
 

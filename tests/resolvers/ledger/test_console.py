@@ -23,11 +23,12 @@ from resolvers.ledger.subscriptions.console import Console, Seat, console_of
 from resolvers.ledger.subscriptions.views import JobViews
 from resolvers.watching import FellBehind
 from tests.support.drain import drain
+from tests.support.facts import PATIENCE_SECONDS
 from tests.support.kinds import KINDS, Empty, Fails
 from tests.support.ledger import ask, execute, later, running
 from tests.support.people import admin, person
 from tests.support.plans import a_world
-from tests.support.streams import PATIENCE_SECONDS, Stream, stream
+from tests.support.streams import Stream, stream
 from tests.support.workers import until
 
 QUERY = """
@@ -174,12 +175,9 @@ async def test_a_commit_that_comes_late_is_seen_and_nothing_twice(database: Data
 async def test_without_redis_it_takes_a_poll(database: Database, feed: Feed, boss: Viewer) -> None:
     async with console(database, feed, boss) as events:
         database.feed = None
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
         for _ in range(2):
             job_id = await ask(database)
             assert (await events.next())["job"]["uuid"] == str(job_id)
-        assert loop.time() - begun < 4
 
 
 async def test_a_job_that_stops_matching_sends_one_last_event(database: Database, feed: Feed, boss: Viewer) -> None:

@@ -9,9 +9,10 @@ from db.accounts.commands import revoke_token
 from db.accounts.models import ApiToken
 from db.accounts.rules import Viewer
 from db.session import Database
+from tests.support.facts import PATIENCE_SECONDS
 
 
-async def until(fact: Callable[[], object], *, seconds: float = 10) -> None:
+async def until(fact: Callable[[], object], *, seconds: float = PATIENCE_SECONDS) -> None:
     """Wait until something is so."""
     async with asyncio.timeout(seconds):
         while not fact():
