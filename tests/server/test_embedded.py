@@ -241,6 +241,9 @@ def test_they_start_for_an_ordinary_user_too(place: Path) -> None:
         pids = [int(word) for word in parent.stdout.readline().split()]
         assert len(pids) == 2
         assert {Path(f"/proc/{pid}").stat().st_uid for pid in pids} == {user}
+    # They write until they are gone.
+    for pid in pids:
+        eventually(partial(is_gone, pid))
 
 
 def test_an_ordinary_user_started_by_root_may_pass_directories_closed_to_it(place: Path) -> None:
