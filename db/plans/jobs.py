@@ -51,3 +51,18 @@ class SweepPlan(Work):
     def unique_key(self) -> str | None:
         """One sweep after each publication is enough."""
         return f"{self.plan_id}:{self.generation}"
+
+
+@dataclass(frozen=True)
+class RevertPlan(Work):
+    """At a plan's opening: make what is saved what learners have, where the rest has not gone live until then."""
+
+    kind: ClassVar[str] = "plan.revert"
+    queue: ClassVar[str] = "default"
+
+    plan_id: UUID
+    live_generation: int
+
+    def unique_key(self) -> str | None:
+        """What learners have opens once."""
+        return f"{self.plan_id}:{self.live_generation}"

@@ -1,10 +1,10 @@
-"""The work of plans: publishing them, giving them to who joins later, and sweeping up what older publications left."""
+"""The work of plans: publishing them, giving them to who joins later, reverting and sweeping up what was given up."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from db.plans import commands as plans
-from db.plans.jobs import EnrollLearner, PublishPlan, SweepPlan
+from db.plans.jobs import EnrollLearner, PublishPlan, RevertPlan, SweepPlan
 from jobs.attempt import Attempt, Cancelled, handles
 
 
@@ -63,3 +63,11 @@ async def sweep_plan(attempt: Attempt, work: SweepPlan) -> Mapping[str, Any] | N
         await attempt.progress(done=swept, step="Sweeping")
         if deleted == 0:
             return {"tasks_deleted": swept}
+
+
+@handles(RevertPlan)
+async def revert_plan(attempt: Attempt, work: RevertPlan) -> Mapping[str, Any] | None:
+    """Show what learners have, once that is open and nothing else can take its place."""
+    async with attempt.completing() as end:
+        end.result = {"reverted": await plans.revert_plan(end.tx, plan_id=work.plan_id)}
+    return None

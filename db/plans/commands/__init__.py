@@ -14,7 +14,7 @@ from db.plans.commands.publishing import (
 from db.plans.commands.requesting import Saved
 from db.plans.commands.roster import ask_to_enroll, ask_to_redate, drop_learners, enroll_learner, wait_for_publications
 from db.plans.commands.saving import PlanChanges, TaskingWanted, create_plan, publish_plan, update_plan
-from db.plans.commands.settling import follow_retry, lock_plan, settle_publication
+from db.plans.commands.settling import follow_retry, lock_plan, revert_plan, settle_publication
 from db.plans.commands.withdrawing import Withdrawn, delete_plan, restore_plan, withdraw_plan
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "make_batch",
     "publish_plan",
     "restore_plan",
+    "revert_plan",
     "settle_publication",
     "sweep",
     "update_plan",

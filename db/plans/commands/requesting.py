@@ -73,14 +73,16 @@ async def stored_draft(tx: Tx, plan: Plan, *, now: datetime) -> Stored:
     return Stored(saved, _live(plan, saved) if _is_void(plan, now) else saved)
 
 
-async def drop_void(tx: Tx, plan: Plan, *, now: datetime) -> None:
-    """Make what is saved what learners have, where the rest did not go live before the opening."""
+async def drop_void(tx: Tx, plan: Plan, *, now: datetime) -> bool:
+    """Make what is saved what learners have, where the rest did not go live before the opening: whether it was so."""
     stored = await stored_draft(tx, plan, now=now)
     if stored.is_void:
         plan.settings = stored.standing.settings
         plan.is_replacing = False
         plan.revision += 1
+        plan.updated_at = now
         await replace_taskings(tx, plan.id, stored.standing.taskings)
+    return stored.is_void
 
 
 def _is_void(plan: Plan, now: datetime) -> bool:

@@ -8,7 +8,7 @@ from sqlalchemy import select, text
 from db.errors import Code, refuse
 from db.ledger.commands import enqueue
 from db.plans.commands.requesting import drop_void
-from db.plans.jobs import SweepPlan
+from db.plans.jobs import RevertPlan, SweepPlan
 from db.plans.models import Plan
 from db.plans.rules import PlanState, plan_topic, settled_state
 from db.session import Tx
@@ -43,10 +43,31 @@ async def settle_publication(tx: Tx, *, plan_id: UUID, job_id: UUID, was_cancell
         plan.state = settled_state(before=before, was_published=was_published, was_cancelled=was_cancelled)
         plan.state_before_publish = None
         plan.withdrawn_at = tx.now if plan.state is PlanState.WITHDRAWN else None
-        await drop_void(tx, plan, now=tx.now)
+        if not await drop_void(tx, plan, now=tx.now):
+            await ask_to_revert(tx, plan)
         tx.hint(plan_topic(plan_id))
     await enqueue(tx, work=SweepPlan(plan_id=plan_id, generation=plan.publish_generation), actor_id=None)
     await tx.flush()
+
+
+async def ask_to_revert(tx: Tx, plan: Plan) -> None:
+    """Have a plan looked at when what learners have opens: by then what is saved has gone live, or is void."""
+    if plan.is_replacing and plan.live_content is not None and plan.live_generation < plan.publish_generation:
+        work = RevertPlan(plan_id=plan.id, live_generation=plan.live_generation)
+        await enqueue(tx, work=work, actor_id=None, scheduled_at=plan.live_opens_at)
+
+
+async def revert_plan(tx: Tx, *, plan_id: UUID) -> bool:
+    """Make what is saved what learners have, where the rest did not go live before the opening: whether there was any.
+
+    A publication that is under way by then may still go live; where it does not, its end does the same.
+    """
+    plan = await tx.get(Plan, plan_id, with_for_update={"key_share": True}, populate_existing=True)
+    is_void = plan is not None and await drop_void(tx, plan, now=tx.now)
+    if is_void:
+        tx.hint(plan_topic(plan_id))
+        await tx.flush()
+    return is_void
 
 
 async def follow_retry(

@@ -9,6 +9,7 @@ from sqlalchemy import text
 from db.accounts.rules import Viewer
 from db.ledger.commands import enqueue, request_cancel
 from db.plans.commands.requesting import Saved, facts_of, stored_draft, write_plan
+from db.plans.commands.settling import ask_to_revert
 from db.plans.commands.surroundings import the_plan
 from db.plans.jobs import SweepPlan
 from db.plans.rules import PlanState, decide_delete, decide_restore, decide_withdraw, plan_topic
@@ -61,6 +62,7 @@ async def withdraw_plan(tx: Tx, *, actor: Viewer, plan_id: UUID, reason: str | N
     if in_flight is not None:
         why = "The plan was withdrawn." if reason is None else f"The plan was withdrawn: {reason}"
         outcome = await request_cancel(tx, job_id=in_flight, actor_id=actor.user_id, reason=why, now=now)
+        await ask_to_revert(tx, plan)
         # One that still runs is swept up after when it ends: until then it may write.
         if outcome.ended is not None:
             work = SweepPlan(plan_id=plan_id, generation=plan.publish_generation)

@@ -1,6 +1,7 @@
 """Publishing while the world goes on: pages vanish, learners leave, dates pass, requests are given up and retried."""
 
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -79,8 +80,11 @@ async def cancel(world: World, job_id: UUID | None) -> None:
         await endings.cancel_job(tx, job_id=job_id or UUID(int=0), actor_id=None, reason=None, now=tx.now)
 
 
-@pytest.mark.parametrize("how", ["cancelled", "failed", "withdrawn"])
-async def test_what_did_not_go_live_before_the_opening_is_void(world: World, how: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "has_workers"),
+    [("cancelled", True), ("cancelled", False), ("failed", True), ("withdrawn", True), ("withdrawn", False)],
+)
+async def test_what_did_not_go_live_before_the_opening_is_void(world: World, how: str, has_workers: bool) -> None:
     live = {"exercises": [], "exercises_count_dynamic": 2}
     plan_id = await world.published(type=PlanType.HOMEWORK, settings=live)
     before = [(task.id, task.opens_at, task.due_at, task.selection) for task in await world.live_tasks(plan_id)]
@@ -98,16 +102,19 @@ async def test_what_did_not_go_live_before_the_opening_is_void(world: World, how
         async with world.database.transaction() as tx:
             failed = text("UPDATE jobs SET attempt = 5, failures = 5, args = '{}' WHERE id = :id")
             await tx.execute(failed, {"id": saved.job_id})
+    # Or nobody did anything since: a job looks at what opens.
+    if has_workers:
         await drain(world.database)
         assert (await world.plan(plan_id)).settings == live
+        (row,) = await world.rows("SELECT opens_at FROM tasking_plans WHERE plan_id = :id", id=plan_id)
+        assert row.opens_at == before[0][1]
     else:
         assert (await world.plan(plan_id)).settings == never
     # A form sends back what it has read.
     if how == "withdrawn":
         await world.restore(plan_id)
     else:
-        sent = never if how == "cancelled" else live
-        await world.update(plan_id, title="Anew", settings=sent)
+        await world.update(plan_id, title="Anew", settings=live if has_workers else never)
     (newcomer,) = await world.newcomers(1)
     await world.enroll(newcomer)
     await drain(world.database)
@@ -118,6 +125,27 @@ async def test_what_did_not_go_live_before_the_opening_is_void(world: World, how
     assert (last.assignee_user_id, last.opens_at, len(last.selection)) == (newcomer, before[0][1], 2)
     (row,) = await world.rows("SELECT opens_at FROM tasking_plans WHERE plan_id = :id", id=plan_id)
     assert row.opens_at == before[0][1]
+
+
+async def test_what_has_gone_live_until_the_opening_stays(world: World) -> None:
+    plan_id = await world.published(type=PlanType.HOMEWORK, settings={"exercises": [], "exercises_count_dynamic": 2})
+    never = await world.update(plan_id, settings={"exercises": [], "exercises_count_dynamic": 3})
+    await cancel(world, never.job_id)
+    live = {"exercises": [], "exercises_count_dynamic": 4}
+    await world.update(plan_id, settings=live)
+    await drain(world.database)
+    revision = (await world.plan(plan_id)).revision
+    assert await reversions(world) == [("scheduled", None)]
+    world.database.clock.shift += timedelta(days=1, hours=1)
+    await drain(world.database)
+    assert await reversions(world) == [("completed", {"reverted": False})]
+    plan = await world.plan(plan_id)
+    assert (plan.settings, plan.revision) == (live, revision)
+
+
+async def reversions(world: World) -> list[tuple[str, Any]]:
+    rows = await world.rows("SELECT state, result FROM jobs WHERE kind = 'plan.revert'")
+    return [(row.state, row.result) for row in rows]
 
 
 async def test_who_joins_gets_as_many_exercises_as_the_others_have_whatever_was_saved_since(world: World) -> None:
