@@ -13,6 +13,7 @@ from db.errors import Code, HoldfastError, LimitExceeded, Outage, Problem, Refus
 from db.session import sqlstate
 from db.telemetry import get_logger
 from resolvers.codes import CODES
+from resolvers.ids import with_ids
 from resolvers.scalars import JSON
 
 log = get_logger(__name__)
@@ -66,7 +67,7 @@ def user_errors(refusal: Refused) -> list[UserError]:
 
 def _user_error(problem: Problem) -> UserError:
     path = ["input", *problem.path] if problem.path else []
-    details = JSON(dict(problem.details)) if problem.details else None
+    details = JSON(with_ids(problem.details)) if problem.details else None
     return UserError(code=problem.code, field=path, message=problem.message, details=details)
 
 
@@ -92,7 +93,7 @@ def present(error: GraphQLError, *, request_id: str) -> dict[str, Any]:
         case Refused():
             first = cause.problems[0]
             shown["message"] = str(cause)
-            shown["extensions"] = {"code": first.code, "argument": list(first.path), "details": first.details}
+            shown["extensions"] = {"code": first.code, "argument": list(first.path), "details": with_ids(first.details)}
         case HoldfastError() if cause.code is not Code.INTERNAL:
             shown["message"] = str(cause)
             shown["extensions"] = {"code": cause.code}

@@ -5,7 +5,8 @@ The text inside is `Type:uuid`; clients must not rely on it. A malformed id is t
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as BadBase64
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 from uuid import UUID
 
 from db.errors import Code, Refused, refuse
@@ -17,6 +18,22 @@ NOTHING = UUID(int=0)
 def encode_id(type_name: str, key: UUID | str) -> str:
     """The opaque id of a thing."""
     return urlsafe_b64encode(f"{type_name}:{key}".encode()).decode().rstrip("=")
+
+
+def with_ids(details: Any) -> Any:
+    """Details of an error as clients see them: what is named in them as `{type, id, …}` has an id that `node` takes.
+
+    Where they are made and stored the id is a key; what has no type, as older jobs name it, stays as it is.
+    """
+    match details:
+        case {"type": str(type_name), "id": str(key)}:
+            return {**details, "id": encode_id(type_name, key)}
+        case Mapping():
+            return {name: with_ids(value) for name, value in details.items()}
+        case list() | tuple():
+            return [with_ids(value) for value in details]
+        case _:
+            return details
 
 
 def decode_any(value: str) -> tuple[str, UUID] | None:

@@ -7,6 +7,7 @@ nothing more is to come it answers 204, which ends an EventSource.
 """
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +23,7 @@ from db.paging import empty_page
 from db.reading import Want, want
 from resolvers.context import Context
 from resolvers.errors import present
-from resolvers.ids import encode_id
+from resolvers.ids import encode_id, with_ids
 from server.admission import Admission, admit
 from server.auth import bearer_token
 from server.edge import address_of, edge_of
@@ -174,6 +175,7 @@ def _facts(row: Any, lines: list[Any]) -> dict[str, Any]:
     subject = row.subject
     return facts | {
         "id": encode_id("Job", row.uuid),
+        "error": row.error and replace(row.error, details=with_ids(row.error.details)),
         "subject": subject and {"type": type(subject).type_name, "id": encode_id(type(subject).type_name, subject.id)},
         "requestedBy": {"name": row.requested_by.name},
         "retryOf": row.retry_of and row.retry_of.uuid,

@@ -11,7 +11,8 @@ from db.ledger.rules import AttemptOutcome, EventType, JobStatus, LogLevel
 from db.reading import Entity
 from resolvers.accounts.types import Actor
 from resolvers.context import Info
-from resolvers.fields import Node, Row, attr, enum_type, listed, node_id, related
+from resolvers.fields import Node, Row, attr, computed, enum_type, listed, node_id, related
+from resolvers.ids import with_ids
 from resolvers.paging import After, Connection, First, described
 from resolvers.scalars import JSON
 
@@ -71,7 +72,11 @@ class JobError:
 
     code: str = attr("What kind of problem it is, for programs: an `ErrorCode`, or a code of the job kind's own.")
     message: str = attr("What went wrong, for people.")
-    details: JSON | None = attr("The values of the message; null where there are none.")
+
+    @computed()
+    def details(self: Any) -> JSON | None:
+        """The values of the message, or null. Who is named in them as `{type, id, name}` is found by `node(id:)`."""
+        return JSON(with_ids(self.details)) if self.details else None
 
 
 @strawberry.type(description="One run of a job by one worker.")

@@ -292,7 +292,7 @@ async def _write_steps(tx: Tx, plan_id: UUID, generation: int, steps: Sequence[S
 
 async def _nothing_to_do(tx: Tx, values: dict[str, Any], learners: int) -> Exception:
     rows = await tx.execute(sql.NAME_AUDIENCE, {**values, "size": NAMED_LEARNERS})
-    named = [{"id": str(row.id), "name": row.name} for row in rows]
+    named = [{"type": "User", "id": str(row.id), "name": row.name} for row in rows]
     message = f"{learners} learners would have nothing to do: the course no longer has what this plan is made of."
     return refuse(Code.EMPTY_TASKS, message, learners=named, count=learners)
 

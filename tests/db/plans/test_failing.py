@@ -37,8 +37,11 @@ async def test_of_many_learners_with_nothing_to_do_the_first_hundred_are_named_a
     assert error["code"] == "EMPTY_TASKS"
     assert error["message"].startswith("103 learners would have nothing to do")
     assert error["details"]["count"] == 103
-    names = [learner["name"] for learner in error["details"]["learners"]]
+    named = error["details"]["learners"]
+    names = [learner["name"] for learner in named]
     assert names == [f"First learner {number:06}" for number in range(1, 101)]
+    (learner,) = await world.rows("SELECT id FROM users WHERE name = 'First learner 000001'")
+    assert named[0] == {"type": "User", "id": id_of("User", learner.id), "name": "First learner 000001"}
 
 
 async def test_homework_of_picked_exercises_alone_fails_where_the_course_has_none(world: World) -> None:
