@@ -19,7 +19,7 @@ from db.accounts.rules import Role, Viewer
 from db.errors import Outage, TimedOut
 from db.feed import Feed, Listener
 from db.reading import Reading
-from db.session import STORE_ERRORS
+from db.session import STORE_ERRORS, Reader
 from db.telemetry import get_logger
 from resolvers.context import Context
 
@@ -50,7 +50,7 @@ class Watched:
     versions: Callable[[Reading, Sequence[UUID]], Awaitable[Mapping[UUID, Any]]]
 
 
-class _Poll:
+class Poll:
     """Reads the versions of all watched things of a kind, and tells those who watch what has changed to look again."""
 
     def __init__(self, read: Callable[[Collection[UUID]], Awaitable[Mapping[UUID, Any]]]) -> None:
@@ -107,15 +107,16 @@ class _Poll:
         self._known = {key: found.get(key) for key in asked}
 
 
-_POLLS: WeakKeyDictionary[Feed, dict[Hashable, _Poll]] = WeakKeyDictionary()
+_POLLS: WeakKeyDictionary[Feed, dict[Hashable, Poll]] = WeakKeyDictionary()
 
 
-def _poll_of(context: Context, watched: Watched) -> _Poll:
-    polls = _POLLS.setdefault(context.feed, {})
+def poll_of(feed: Feed, reader: Reader, watched: Watched) -> Poll:
+    """The poll of a kind of things, as this process has it: one for each feed."""
+    polls = _POLLS.setdefault(feed, {})
     poll = polls.get(watched.kind)
     if poll is None:
-        reading = Reading(context.database.reader, _EVERYBODY)
-        poll = polls[watched.kind] = _Poll(lambda keys: watched.versions(reading, list(keys)))
+        reading = Reading(reader, _EVERYBODY)
+        poll = polls[watched.kind] = Poll(lambda keys: watched.versions(reading, list(keys)))
     return poll
 
 
@@ -133,7 +134,7 @@ async def watch(
     """
     seen: list[V] = []
     current = await version()
-    poll = _poll_of(context, watched)
+    poll = poll_of(context.feed, context.database.reader, watched)
     while True:
         listened = topics(current)
         async with context.feed.listen(*listened) as listener:

@@ -9,16 +9,20 @@ from uuid import UUID
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    CompoundSelect,
     FromClause,
     Select,
+    Text,
     Uuid,
     and_,
     bindparam,
+    cast,
     column,
     func,
     literal_column,
     or_,
     select,
+    true,
     union_all,
 )
 
@@ -168,19 +172,36 @@ async def queue_versions(reading: Reading, *, team_id: UUID | None = None) -> Ma
     Two of these tell what has entered (a new key), changed (another version) and left (a key that is gone) in between,
     whatever hints were lost. Whether the viewer may see the team's queue is the caller's to ask.
     """
-    key = "assignee_user_id" if team_id is None else "assignee_team_id"
-    tabs = _OWN.values() if team_id is None else [_in(ACTIVE), _in(_HELD), _TEAM[TeamTab.COMPLETED]]
-    owner = bind("viewer_id") if team_id is None else bind("team_id")
+    is_team = team_id is not None
+    found = _watched(bind("team_id") if is_team else bind("viewer_id"), is_team=is_team).subquery("found")
+    limit = bindparam("most", type_=BigInteger)
+    statement = select(found.c.id, found.c.version).order_by(literal_column("1").desc()).limit(limit)
+    values = {"team_id": team_id, "most": MOST_WATCHED}
+    records = await reading.records(statement, values, name=f"tasks.queue_versions.{is_team}")
+    return {record["id"]: record["version"] for record in records}
+
+
+async def queue_marks(reading: Reading, owners: Sequence[UUID], *, are_teams: bool) -> Mapping[UUID, str]:
+    """A mark of each of these people's or teams' queues: another one after whatever `queue_versions` would tell.
+
+    One statement for all of them. A queue without tasks has no mark.
+    """
+    owner = func.unnest(bind("owner_ids", many=True)).table_valued(column("id", Uuid), name="owner").render_derived()
+    found = _watched(owner.c.id, is_team=are_teams).lateral("found")
+    mark = func.concat(func.count(), ":", func.sum(func.hashtextextended(cast(found.c.id, Text), found.c.version)))
+    statement = select(owner.c.id, mark.label("mark")).select_from(owner.join(found, true())).group_by(owner.c.id)
+    records = await reading.records(statement, {"owner_ids": list(owners)}, name=f"tasks.queue_marks.{are_teams}")
+    return {record["id"]: record["mark"] for record in records}
+
+
+def _watched(owner: ColumnElement[Any], *, is_team: bool) -> CompoundSelect[Any]:
+    key = "assignee_team_id" if is_team else "assignee_user_id"
+    tabs = [_in(ACTIVE), _in(_HELD), _TEAM[TeamTab.COMPLETED]] if is_team else _OWN.values()
     parts: list[Select[Any]] = []
     for where in tabs:
         task = _TASKS.alias("watched")
         parts.append(select(task.c.id, task.c.version).where(task.c[key] == owner, where(task)))
-    limit = bindparam("most", type_=BigInteger)
-    found = union_all(*parts).subquery("found")
-    statement = select(found.c.id, found.c.version).order_by(literal_column("1").desc()).limit(limit)
-    values = {"team_id": team_id, "most": MOST_WATCHED}
-    records = await reading.records(statement, values, name=f"tasks.queue_versions.{key}")
-    return {record["id"]: record["version"] for record in records}
+    return union_all(*parts)
 
 
 _VERSION = Want("", (Want("version"),))

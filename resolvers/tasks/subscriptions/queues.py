@@ -1,9 +1,10 @@
 """`queueChanged`: what enters a queue, changes in it and leaves it.
 
-Each watched queue is looked at once for all who watch it in a process: when there are hints, and every second or so
-without, for hints may be lost and a plan's tasks enter by the clock. A look is one statement, which reads the versions
-of the queue's tasks; what differs from the look before is what has happened. Whoever is told reads those tasks with
-their own rights, so nothing is shown that they may not see.
+Each watched queue is looked at once for all who watch it in a process: when there are hints, and when its mark has
+become another. The marks of all of them are read together every now and then, for hints may be lost and a plan's tasks
+enter by the clock. A look is one statement, which reads the versions of the queue's tasks; what differs from the look
+before is what has happened. Whoever is told reads those tasks with their own rights, so nothing is shown that they may
+not see.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, TypeAlias
+from typing import Annotated
 from uuid import UUID
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -20,7 +21,7 @@ import strawberry
 from db.accounts.queries import TEAM
 from db.feed import Feed
 from db.reading import Reading, Want
-from db.tasks.queries import MOST_WATCHED, WORK_TASK, queue_versions
+from db.tasks.queries import MOST_WATCHED, WORK_TASK, queue_marks, queue_versions
 from db.tasks.rules import queue_topic
 from db.telemetry import get_logger
 from resolvers.context import Context, Info
@@ -29,13 +30,12 @@ from resolvers.ids import encode_id, not_found, require_id
 from resolvers.paging import described
 from resolvers.selection import wanted
 from resolvers.tasks.types import WorkTask
-from resolvers.watching import AWAY
+from resolvers.watching import AWAY, Watched, poll_of
 
 log = get_logger(__name__)
 
 # At most so often is a queue looked at, however much happens in it.
 LEAST_GAP_SECONDS = 0.25
-POLL_SECONDS = 1.25
 REST_SECONDS = 0.5
 # How long somebody who has left a team may go on to hear nothing of its queue before the stream ends.
 RECHECK_SECONDS = 5.0
@@ -179,11 +179,11 @@ class Seat:
 class Queue:
     """A queue, looked at for as long as somebody watches it."""
 
-    def __init__(self, reading: Reading, feed: Feed, team_id: UUID | None, topic: str) -> None:
+    def __init__(self, reading: Reading, feed: Feed, owner_id: UUID, *, is_team: bool) -> None:
         self._reading = reading
         self._feed = feed
-        self._team_id = team_id
-        self._topic = topic
+        self._owner_id = owner_id
+        self._is_team = is_team
         self._seats: set[Seat] = set()
         self._task: asyncio.Task[None] | None = None
         self._known: Mapping[UUID, int] = {}
@@ -212,24 +212,28 @@ class Queue:
                 self._looking.clear()
 
     async def _run(self) -> None:
-        async with self._feed.listen(self._topic) as listener:
-            while True:
-                try:
-                    await self.look()
-                except AWAY as error:
-                    log.warning("queue.not_read", error=type(error).__name__)
-                    await asyncio.sleep(REST_SECONDS)
-                    continue
-                except Exception:
-                    log.exception("queue.failed")
-                    await asyncio.sleep(REST_SECONDS)
-                    continue
-                await asyncio.sleep(LEAST_GAP_SECONDS)
-                await listener.wait(POLL_SECONDS)
+        owner_id, is_team = self._owner_id, self._is_team
+        topic = queue_topic(user_id=None if is_team else owner_id, team_id=owner_id if is_team else None)
+        async with self._feed.listen(topic) as listener:
+            with poll_of(self._feed, self._reading.reader, _marked(owner_id, is_team)).told(listener, owner_id):
+                while True:
+                    await self._look_surely()
+                    await asyncio.sleep(LEAST_GAP_SECONDS)
+                    await listener.wait()
+
+    async def _look_surely(self) -> None:
+        while True:
+            try:
+                return await self.look()
+            except AWAY as error:
+                log.warning("queue.not_read", error=type(error).__name__)
+            except Exception:
+                log.exception("queue.failed")
+            await asyncio.sleep(REST_SECONDS)
 
     async def look(self) -> None:
         """Look once. Of the first look nobody is told anything: it is where they begin."""
-        found = await queue_versions(self._reading, team_id=self._team_id)
+        found = await queue_versions(self._reading, team_id=self._owner_id if self._is_team else None)
         changes = differences(self._known, found) if self._looking.is_set() else {}
         self._known = found
         self._looking.set()
@@ -238,17 +242,19 @@ class Queue:
                 seat.give(changes)
 
 
+def _marked(owner_id: UUID, is_team: bool) -> Watched:
+    return Watched(("queue", is_team), owner_id, lambda reading, keys: queue_marks(reading, keys, are_teams=is_team))
+
+
 # A queue is kept by those who watch it.
-Watched: TypeAlias = WeakValueDictionary[tuple[UUID | None, UUID | None], Queue]
-_QUEUES: WeakKeyDictionary[Feed, Watched] = WeakKeyDictionary()
+_QUEUES: WeakKeyDictionary[Feed, WeakValueDictionary[tuple[UUID, bool], Queue]] = WeakKeyDictionary()
 
 
 def queue_of(context: Context, team_id: UUID | None) -> Queue:
     """The viewer's own queue, or a team's, as this process watches it: one for each feed."""
-    user_id = context.signed_in.user_id if team_id is None else None
+    owner_id, is_team = team_id or context.signed_in.user_id, team_id is not None
     queues = _QUEUES.setdefault(context.feed, WeakValueDictionary())
-    queue = queues.get((user_id, team_id))
+    queue = queues.get((owner_id, is_team))
     if queue is None:
-        topic = queue_topic(user_id=user_id, team_id=team_id)
-        queue = queues[user_id, team_id] = Queue(context.reading_now, context.feed, team_id, topic)
+        queue = queues[owner_id, is_team] = Queue(context.reading_now, context.feed, owner_id, is_team=is_team)
     return queue

@@ -19,6 +19,7 @@ from resolvers.context import Context
 from resolvers.tasks.subscriptions.queues import QueueChangeType, Seat, differences, joined, queue_of
 from tests.support.api import id_of
 from tests.support.facts import PATIENCE_SECONDS
+from tests.support.people import person
 from tests.support.plans import a_world
 from tests.support.streams import Stream, stream
 from tests.support.tasks import Desk
@@ -134,7 +135,6 @@ async def test_fifty_who_watch_cost_one_statement_a_poll_while_nothing_happens(
 ) -> None:
     monkeypatch.setattr(watching, "POLL_SECONDS", 0.2)
     keys = [await desk.create(desk.ann) for _ in range(10)]
-    reader = desk.database.reader
     async with AsyncExitStack() as stack:
         streams = [
             await stack.enter_async_context(stream(desk.database, feed, viewer, TASK, id=task_id(key)))
@@ -145,15 +145,8 @@ async def test_fifty_who_watch_cost_one_statement_a_poll_while_nothing_happens(
             await events.next()
         nexts = [asyncio.ensure_future(events.next()) for events in streams]
 
-        async def idle() -> bool:
-            before, began = reader.statements, time.monotonic()
-            # A count of statements that are a second's, so it takes a second.
-            while time.monotonic() - began < 1.0:
-                await asyncio.sleep(0.05)
-            return reader.statements - before <= 6
-
         # Each looks once more by itself after the first poll; from then on there is but the poll.
-        await until(idle, what="few statements")
+        await until_idle(desk)
         assert not any(each.done() for each in nexts)
         # Without a hint all who watch it hear of a change, and nobody else.
         await desk.rows_of("UPDATE tasks SET version = version + 1 WHERE id = :id", id=keys[3])
@@ -162,6 +155,19 @@ async def test_fifty_who_watch_cost_one_statement_a_poll_while_nothing_happens(
         for waiting in nexts:
             waiting.cancel()
         await asyncio.wait(nexts)
+
+
+async def until_idle(desk: Desk) -> None:
+    """Until there are no more statements than a poll every 0.2 s makes."""
+
+    async def idle() -> bool:
+        before, began = desk.database.reader.statements, time.monotonic()
+        # A count of statements that are a second's, so it takes a second.
+        while time.monotonic() - began < 1.0:
+            await asyncio.sleep(0.05)
+        return desk.database.reader.statements - before <= 6
+
+    await until(idle, what="few statements")
 
 
 # --- queues -----------------------------------------------------------------------------------------------------------
@@ -205,6 +211,28 @@ async def test_a_queue_is_looked_at_once_for_all_who_watch_it(desk: Desk, feed: 
         await looked_at.look()
         assert desk.database.reader.statements - before == 1
     assert looked_at.taken == 0
+
+
+async def test_all_queues_that_are_watched_cost_one_statement_a_poll_while_nothing_happens(
+    desk: Desk, feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "POLL_SECONDS", 0.2)
+    people = [await person(desk.database) for _ in range(20)]
+    keys = [await desk.create(each) for each in people[:10]]
+    async with AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(queue(desk, feed, each)) for each in people]
+        await until_idle(desk)
+        # Without a hint each hears of their own task, and nobody of another's.
+        await desk.rows_of("UPDATE tasks SET version = version + 1 WHERE id = ANY(:ids)", ids=keys[:3])
+        await desk.rows_of(
+            "UPDATE tasks SET assignee_user_id = :id WHERE id = :key", id=people[15].user_id, key=keys[9]
+        )
+        for place, events in enumerate(streams[:3]):
+            assert await seen(events, 1) == {("CHANGED", task_id(keys[place]), "ASSIGNED")}
+        assert await seen(streams[9], 1) == {("LEFT", task_id(keys[9]), None)}
+        assert await seen(streams[15], 1) == {("ENTERED", task_id(keys[9]), "ASSIGNED")}
+        await until_idle(desk)
+        assert [len(events.seen) for events in streams] == [1] * 3 + [0] * 6 + [1] + [0] * 5 + [1] + [0] * 4
 
 
 async def test_a_hint_that_is_lost_costs_the_time_of_a_poll(desk: Desk, feed: Feed, database_url: str) -> None:
