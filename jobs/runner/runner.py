@@ -92,10 +92,6 @@ class Runner:
             await self._attempt(supervision)
         return bool(claimed)
 
-    async def perform(self, claimed: ledger.Claimed) -> None:
-        """Run a job that is claimed already to its outcome."""
-        await self._attempt(self._begin(claimed))
-
     def stop(self, job_id: UUID, fence: int, why: Stop, reason: str | None = None) -> None:
         """Ask one attempt to stop, if it runs here. A later one at the same job goes on."""
         supervision = self.running.get(job_id)
@@ -326,7 +322,7 @@ def _tell(span: tracing.Span, verdict: Verdict | None) -> None:
 
 
 def _has_hook(kind: str, verdict: Verdict) -> bool:
-    return verdict is not COMPLETED and endings.rules_of(kind).on_end is not None
+    return verdict.state is not JobState.COMPLETED and endings.rules_of(kind).on_end is not None
 
 
 def _is_for(claimed: ledger.Claimed | None, ticket: ledger.Ticket) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
@@ -217,14 +217,23 @@ async def test_a_subject_that_cannot_be_settled_now_is_settled_later(
     assert len(await events_of(database, job_id)) == 3
 
 
-async def test_a_job_that_completes_needs_no_hook(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_job_that_completes_needs_no_hook_and_no_lock(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def settle(tx: Tx, job: EndedJob, status: JobStatus) -> None:
         raise AssertionError("not for jobs that complete")
 
-    monkeypatch.setitem(RULES, Empty.kind, KindRules(on_end=settle))
-    job_id = await ask(database)
+    async def lock(tx: Tx, subject_id: UUID) -> None:
+        locked.append(subject_id)
+
+    locked: list[UUID] = []
+    subject = Subject("TaskPlan", uuid4(), "Week 1")
+    monkeypatch.setitem(RULES, Empty.kind, KindRules(lock=lock, on_end=settle))
+    job_ids = [await ask(database, subject=subject) for _ in range(3)]
     await drain(database, kinds=KINDS)
-    assert (await row_of(database, job_id))["state"] == "completed"
+    assert [(await row_of(database, job_id))["state"] for job_id in job_ids] == ["completed"] * 3
+    # Each of these would be a transaction of its own, and keep whoever writes the subject waiting.
+    assert locked == []
 
 
 async def test_a_job_may_ask_for_more_work_in_its_transactions(database: Database) -> None:
