@@ -19,8 +19,8 @@ from jobs.settings import WorkerSettings
 
 log = get_logger(__name__)
 
-# The dispatcher does one thing at a time, and jobs wait for their tickets meanwhile: so a sweep is short, and comes
-# again at once where there is more.
+# What is due is read without a lock, and other workers read the same: whatever they end after that costs a transaction
+# here in vain. So a list is short, and is read anew at once where there is more.
 MOST_AT_A_TIME = 100
 # A timer's transaction mostly waits for the database. More of them at once would only take connections from the jobs.
 AT_ONCE = 4

@@ -70,11 +70,6 @@ class Viewer:
         """EDITOR, or ADMIN, who may do whatever an EDITOR may."""
         return Role.EDITOR in self.roles or Role.ADMIN in self.roles
 
-    @property
-    def is_service(self) -> bool:
-        """A program, not a person."""
-        return Role.SERVICE in self.roles
-
 
 class UserChanges(TypedDict, total=False):
     """What `updateUser` was given. A name that is missing stays as it is; None clears it."""

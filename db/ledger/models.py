@@ -80,11 +80,6 @@ class Job(Base):
         # Holds every live job, so it also answers what lists ask of those.
         Index("uq_jobs_live_retry", "retry_of", unique=True, postgresql_where=text(_among(LIVE))),
         Index("ix_jobs_retry_of", "retry_of", "id", postgresql_where=text("retry_of IS NOT NULL")),
-        Index(
-            "ix_jobs_concurrency_key",
-            "concurrency_key",
-            postgresql_where=text("concurrency_key IS NOT NULL AND state IN ('dispatched', 'running')"),
-        ),
         # What a job does not have takes no place: each change of its state would write it anew.
         Index("ix_jobs_subject_id", "subject_id", "id", postgresql_where=text("subject_id IS NOT NULL")),
         Index("ix_jobs_actor_id", "actor_id", "id", postgresql_where=text("actor_id IS NOT NULL")),

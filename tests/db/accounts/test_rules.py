@@ -190,4 +190,4 @@ def test_an_admin_may_whatever_an_editor_may() -> None:
     editor = Viewer(ME, "Me", frozenset({Role.EDITOR}))
     assert (ADMIN.is_admin, ADMIN.is_editor) == (True, True)
     assert (editor.is_admin, editor.is_editor) == (False, True)
-    assert (MEMBER.is_admin, MEMBER.is_editor, MEMBER.is_service) == (False, False, False)
+    assert (MEMBER.is_admin, MEMBER.is_editor) == (False, False)
