@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, FromClause, and_, exists, false, or_, sele
 from db.errors import Code, refuse
 from db.ledger import commands as ledger
 from db.ledger.models import Job
-from db.ledger.rules import TERMINAL, EndedJob, JobStatus, status_of
+from db.ledger.rules import TERMINAL, EndedJob, JobStatus, reason_of, status_of
 from db.plans import commands as plans
 from db.plans.jobs import PublishPlan
 from db.plans.models import Plan
@@ -113,10 +113,11 @@ async def cancel_job(
 ) -> ledger.CancelOutcome:
     """Cancel a job that has not begun, and settle its subject; or ask one that runs to stop.
 
-    Raises Refused (NOT_FOUND, JOB_NOT_CANCELLABLE).
+    Raises Refused (BAD_USER_INPUT for a reason that is too long, NOT_FOUND, JOB_NOT_CANCELLABLE).
     """
+    why = reason_of(reason)
     await _lock_subject_of(tx, job_id)
-    outcome = await ledger.request_cancel(tx, job_id=job_id, actor_id=actor_id, reason=reason, now=now)
+    outcome = await ledger.request_cancel(tx, job_id=job_id, actor_id=actor_id, reason=why, now=now)
     if outcome.ended is not None:
         await settle(tx, outcome.ended)
     return outcome

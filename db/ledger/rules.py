@@ -20,6 +20,7 @@ FIRST_WAIT_SECONDS = 2.0
 LONGEST_WAIT_SECONDS = 600.0
 # Progress that is not the end stays below 100: a bar that is full says "done".
 MOST_BEFORE_COMPLETED = 99
+REASON_LIMIT = 500
 
 
 class JobState(StrEnum):
@@ -286,6 +287,15 @@ def decide_cancel(*, state: JobState, is_cancel_requested: bool) -> Cancelling:
     if state in WAITING:
         return Cancelling.AT_ONCE
     return Cancelling.ASKED_BEFORE if is_cancel_requested else Cancelling.ASKED
+
+
+def reason_of(text: str | None) -> str | None:
+    """Why somebody stops a job or a queue, as it is stored; None where they do not say. Raises Refused at `reason`."""
+    reason = (text or "").strip() or None
+    if reason is not None and len(reason) > REASON_LIMIT:
+        message = f"`reason` takes at most {REASON_LIMIT} characters; these are {len(reason)}."
+        raise refuse(Code.BAD_USER_INPUT, message, "reason", max=REASON_LIMIT)
+    return reason
 
 
 def is_retryable(*, state: JobState, has_live_successor: bool) -> bool:

@@ -17,7 +17,6 @@ from resolvers.ids import not_found, require_id
 from resolvers.ledger.types import Job, QueueStats
 from resolvers.selection import wanted
 
-LONGEST_REASON = 500
 IDEMPOTENCY_KEY = "The same key with the same input within 24 hours gives the first outcome again."
 
 
@@ -115,13 +114,8 @@ async def cancel_job(tx: Tx, viewer: Viewer, input: CancelJobInput) -> CancelJob
     One that waits is CANCELLED at once. One that runs is asked to stop and ends at its next safe point; if it is done
     before it gets there, it is COMPLETED. JOB_NOT_CANCELLABLE where it has ended.
     """
-    reason = input.reason.strip() if input.reason else None
-    if reason and len(reason) > LONGEST_REASON:
-        raise refuse(
-            Code.BAD_USER_INPUT, f"`reason` takes at most {LONGEST_REASON} characters.", "reason", max=LONGEST_REASON
-        )
     job_id = await _writable(tx, viewer, input.job_id)
-    await endings.cancel_job(tx, job_id=job_id, actor_id=viewer.user_id, reason=reason or None, now=tx.now)
+    await endings.cancel_job(tx, job_id=job_id, actor_id=viewer.user_id, reason=input.reason, now=tx.now)
     return CancelJobPayload(job_id=job_id)
 
 

@@ -370,5 +370,6 @@ async def test_whatever_happens_at_once_everybody_has_in_the_end_what_reaches_th
     await drain(database)
     assert {(await world.plan(plan_id)).state for plan_id in plan_ids} == {"PUBLISHED"}
     assert await world.rows(WRONG) == []
-    failed = await world.rows("SELECT kind, error FROM jobs WHERE state NOT IN ('completed', 'cancelled')")
-    assert failed == []
+    # What looks at a plan when it opens still waits for that.
+    left = "state NOT IN ('completed', 'cancelled') AND (state, kind) <> ('scheduled', 'plan.revert')"
+    assert await world.rows(f"SELECT kind, state, error FROM jobs WHERE {left}") == []

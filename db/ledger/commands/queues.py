@@ -6,10 +6,8 @@ from uuid import UUID
 from sqlalchemy import text
 
 from db.errors import Code, refuse
-from db.ledger.rules import WORK_IS_DUE
+from db.ledger.rules import WORK_IS_DUE, reason_of
 from db.session import Tx
-
-LONGEST_REASON = 500
 
 _IS_KNOWN = text("""
 SELECT :name = 'default'
@@ -68,12 +66,9 @@ async def pause_queue(tx: Tx, *, name: str, actor_id: UUID | None, reason: str |
     `actor_id` None: nobody who is known here did it (the command line). Raises Refused (NOT_FOUND; BAD_USER_INPUT for a
     reason of more than 500 characters).
     """
-    reason = (reason or "").strip() or None
-    if reason is not None and len(reason) > LONGEST_REASON:
-        message = f"`reason` takes at most {LONGEST_REASON} characters."
-        raise refuse(Code.BAD_USER_INPUT, message, "reason", max=LONGEST_REASON)
+    why = reason_of(reason)
     await _require_known(tx, name)
-    values = {"name": name, "actor_id": actor_id, "reason": reason, "now": now}
+    values = {"name": name, "actor_id": actor_id, "reason": why, "now": now}
     if not await tx.affect(_PAUSE, values):
         return False
     await tx.affect(_CALL_BACK, {"name": name})

@@ -107,7 +107,8 @@ async def begin(tx: Tx, *, work: PublishPlan, is_first_attempt: bool) -> Publica
         # A generation keeps the steps that its first attempt has written, whatever the course has by now.
         if is_first_attempt or not await tx.scalar(sql.HAS_STEPS, values):
             steps = await _steps(tx, plan)
-            if not steps and needs_steps(plan.type) and audience.learners:
+            # Also where nobody is reached yet: whoever joins would have nothing to do.
+            if not steps and needs_steps(plan.type):
                 raise await _nothing_to_do(tx, values, audience.learners)
             await _write_steps(tx, plan.id, generation, steps)
     return Publication(
@@ -293,7 +294,8 @@ async def _write_steps(tx: Tx, plan_id: UUID, generation: int, steps: Sequence[S
 async def _nothing_to_do(tx: Tx, values: dict[str, Any], learners: int) -> Exception:
     rows = await tx.execute(sql.NAME_AUDIENCE, {**values, "size": NAMED_LEARNERS})
     named = [{"type": "User", "id": str(row.id), "name": row.name} for row in rows]
-    message = f"{learners} learners would have nothing to do: the course no longer has what this plan is made of."
+    who = f"{learners} learners" if learners else "Whoever joins"
+    message = f"{who} would have nothing to do: the course no longer has what this plan is made of."
     return refuse(Code.EMPTY_TASKS, message, learners=named, count=learners)
 
 

@@ -300,7 +300,9 @@ GO_LIVE = text(
             ), '[]')
             FROM tasking_plans t WHERE t.plan_id = plans.id
         )),
-        first_published_at = coalesce(first_published_at, :now), last_published_at = :now
+        first_published_at = coalesce(first_published_at, :now),
+        -- Clocks may be put back, or another machine's be behind.
+        last_published_at = greatest(first_published_at, last_published_at, :now)
     WHERE id = :plan_id
     """
 )

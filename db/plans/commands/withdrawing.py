@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from db.accounts.rules import Viewer
 from db.ledger.commands import enqueue, request_cancel
+from db.ledger.rules import reason_of
 from db.plans.commands.requesting import Saved, facts_of, stored_draft, write_plan
 from db.plans.commands.settling import ask_to_revert
 from db.plans.commands.surroundings import the_plan
@@ -48,8 +49,10 @@ async def withdraw_plan(tx: Tx, *, actor: Viewer, plan_id: UUID, reason: str | N
     """Take a plan back: learners see that it is withdrawn and cannot work on it. Their tasks stay.
 
     A publication under way is cancelled: one that has not begun at once, one that runs at its next step, and it can
-    no longer go live. Raises Refused: NOT_FOUND, FORBIDDEN at `planId`, and what `decide_withdraw` finds.
+    no longer go live. Raises Refused: NOT_FOUND, FORBIDDEN at `planId`, BAD_USER_INPUT at `reason`, and what
+    `decide_withdraw` finds.
     """
+    because = reason_of(reason)
     plan, course = await the_plan(tx, actor=actor, plan_id=plan_id, now=now)
     decide_withdraw(facts_of(plan, course))
     in_flight = plan.publish_job_id if plan.state is PlanState.PUBLISHING else None
@@ -60,7 +63,7 @@ async def withdraw_plan(tx: Tx, *, actor: Viewer, plan_id: UUID, reason: str | N
     plan.updated_at = now
     await tx.flush()
     if in_flight is not None:
-        why = "The plan was withdrawn." if reason is None else f"The plan was withdrawn: {reason}"
+        why = "The plan was withdrawn." if because is None else f"The plan was withdrawn: {because}"
         outcome = await request_cancel(tx, job_id=in_flight, actor_id=actor.user_id, reason=why, now=now)
         await ask_to_revert(tx, plan)
         # One that still runs is swept up after when it ends: until then it may write.

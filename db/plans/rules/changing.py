@@ -107,7 +107,16 @@ def decide_extension(
     draft = replace(stored, taskings=_with(stored.taskings, after))
     if is_open(facts, now=now):
         return ExtensionDecision(before, after, SaveDecision(draft, publishes=True, keeps_tasks=not facts.is_replacing))
-    save = decide_save(facts, draft, before=stored, window=window, items=items, publish=True, now=now)
+    save = decide_save(
+        facts,
+        draft,
+        before=stored,
+        window=window,
+        items=items,
+        publish=True,
+        most_targets=EXTENDED_LIMIT,
+        now=now,
+    )
     return ExtensionDecision(before, after, save)
 
 

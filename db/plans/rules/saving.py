@@ -75,11 +75,13 @@ def decide_save(
     items: Mapping[UUID, Item],
     publish: bool,
     open_now: bool = False,
+    most_targets: int = TARGET_LIMIT,
     now: datetime,
 ) -> SaveDecision:
     """Whether `draft` may replace `before` (None: a new plan), and whether that publishes it.
 
-    A plan whose publication was ever requested publishes with every save. Raises Refused with all problems.
+    A plan whose publication was ever requested publishes with every save. `most_targets`: so many tasking plans it may
+    have, or as many as it has, for extensions may have made it more. Raises Refused with all problems.
     """
     draft = replace(draft, title=draft.title.strip(), settings=normal(draft.settings))
     publishes = publish or facts.publish_last_requested_at is not None
@@ -89,7 +91,8 @@ def decide_save(
     if before is not None and was_open:
         problems += _lock_problems(draft, before)
     else:
-        problems += _content_problems(draft, window, items)
+        most = max(most_targets, 0 if before is None else len(before.taskings))
+        problems += _content_problems(draft, window, items, most)
         if publishes:
             draft, opened, more = _publication(facts, draft, open_now=open_now, now=now)
             problems += more
@@ -136,11 +139,11 @@ def same_taskings(some: Sequence[Tasking], others: Sequence[Tasking]) -> bool:
     return sorted(some, key=by_target) == sorted(others, key=by_target)
 
 
-def _content_problems(draft: Draft, window: CourseWindow, items: Mapping[UUID, Item]) -> list[Problem]:
+def _content_problems(draft: Draft, window: CourseWindow, items: Mapping[UUID, Item], most: int) -> list[Problem]:
     problems = [] if draft.taskings else [_no_tasking()]
-    if len(draft.taskings) > TARGET_LIMIT:
-        message = f"A plan has at most {TARGET_LIMIT} tasking plans; these are {len(draft.taskings)}."
-        problems.append(Problem(Code.BAD_USER_INPUT, message, ("taskingPlans",), {"max": TARGET_LIMIT}))
+    if len(draft.taskings) > most:
+        message = f"A plan has at most {most} tasking plans; these are {len(draft.taskings)}."
+        problems.append(Problem(Code.BAD_USER_INPUT, message, ("taskingPlans",), {"max": most}))
     seen: dict[Target, int] = {}
     for position, tasking in enumerate(draft.taskings):
         path = ("taskingPlans", str(position))

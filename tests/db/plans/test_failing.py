@@ -44,6 +44,17 @@ async def test_of_many_learners_with_nothing_to_do_the_first_hundred_are_named_a
     assert named[0] == {"type": "User", "id": id_of("User", learner.id), "name": "First learner 000001"}
 
 
+async def test_a_plan_of_pages_that_are_gone_fails_also_where_nobody_is_reached_yet(database: Database) -> None:
+    world = await a_world(database, learners=0)
+    saved = await world.create(publish=True)
+    async with database.transaction() as tx:
+        await tx.execute(text("UPDATE course_items SET deleted_at = now()"))
+    await drain(database)
+    error = (await world.job(saved.job_id)).error
+    assert (error["code"], error["details"]) == ("EMPTY_TASKS", {"count": 0, "learners": []})
+    assert error["message"].startswith("Whoever joins would have nothing to do")
+
+
 async def test_homework_of_picked_exercises_alone_fails_where_the_course_has_none(world: World) -> None:
     async with world.database.transaction() as tx:
         await tx.execute(text("UPDATE course_items SET format = 'COLLECTION'"))

@@ -18,13 +18,16 @@ from db.plans.rules import (
     PlanFacts,
     PlanState,
     PlanType,
+    SaveDecision,
     Target,
     Tasking,
     decide_delete,
     decide_extension,
     decide_restore,
+    decide_save,
     decide_withdraw,
 )
+from db.plans.rules.changing import EXTENDED_LIMIT
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -145,6 +148,35 @@ def test_before_opening_an_extension_is_a_save_like_any_other() -> None:
     later = replace(STORED, taskings=(replace(OF_CLASS, opens_at=NOW),))
     decided = extend(Target(class_id=CLASS), PUBLISHED, stored=later, due=NOW + 3 * DAY)
     assert (decided.save.publishes, decided.save.keeps_tasks) == (True, False)
+
+
+def test_so_many_learners_get_more_time_before_the_opening_as_after_it() -> None:
+    later = NOW + DAY
+    own = [Tasking(Target(user_id=UUID(int=100 + n)), later, later, later + DAY) for n in range(EXTENDED_LIMIT)]
+    for facts in (PUBLISHED, OPEN):
+        room = replace(STORED, taskings=(replace(OF_CLASS, opens_at=later), *own[: EXTENDED_LIMIT - 2]))
+        saved = extend(Target(user_id=LEARNER), facts, stored=room, classes=(CLASS,), due=NOW + 3 * DAY).save
+        assert len(saved.draft.taskings) == EXTENDED_LIMIT
+        full = replace(room, taskings=(*room.taskings, own[-1]))
+        assert refusal(Target(user_id=LEARNER), facts, stored=full, classes=(CLASS,), due=NOW + 3 * DAY) == [
+            (Code.BAD_USER_INPUT, "targetId")
+        ]
+
+
+def test_what_extensions_have_added_may_stay_in_a_save_that_adds_no_more() -> None:
+    later = NOW + DAY
+    own = [Tasking(Target(user_id=UUID(int=100 + n)), later, later, later + DAY) for n in range(150)]
+    stored = replace(STORED, taskings=tuple(own[:149]))
+
+    def save(draft: Draft) -> SaveDecision:
+        items = {PAGE: Item(PAGE, "Forces")}
+        return decide_save(PUBLISHED, draft, before=stored, window=CourseWindow(), items=items, publish=True, now=NOW)
+
+    assert save(replace(stored, title="Anew")).draft.taskings == stored.taskings
+    with pytest.raises(Refused) as refused:
+        save(replace(stored, taskings=tuple(own)))
+    [problem] = refused.value.problems
+    assert (problem.path, problem.details) == (("taskingPlans",), {"max": 149})
 
 
 # --- taking back, bringing back, deleting -----------------------------------------------------------------------------

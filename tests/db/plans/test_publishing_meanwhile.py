@@ -15,6 +15,7 @@ from db.plans.rules import PlanType
 from db.session import Database
 from db.tasks import commands as tasks
 from db.tasks.commands import Assignee
+from jobs.registry import load
 from tests.support.drain import drain
 from tests.support.people import admin
 from tests.support.plans import World, a_world, another_class
@@ -306,6 +307,39 @@ async def test_rosters_go_by_what_is_live_and_not_by_what_was_saved_in_vain(worl
         (learner, "ASSIGNED", dates[world.learners[0]]) for learner in (*world.learners, first)
     }
     assert of_second[0] not in {task.assignee_user_id for task in await world.live_tasks(plan_id)}
+
+
+@pytest.mark.parametrize("what", ["dates", "another class"])
+async def test_who_joins_while_something_else_is_being_published_gets_what_is_live(world: World, what: str) -> None:
+    second, _ = await another_class(world, learners=0)
+    plan_id = await world.published(world.tasking(opens=7, due=8, closes=9))
+    (before,) = {(task.opens_at, task.due_at) for task in await world.live_tasks(plan_id)}
+    opens_at = (await world.plan(plan_id)).live_opens_at
+    async with world.database.transaction() as tx:
+        sooner = [tx.now + timedelta(days=days) for days in (1, 2, 3)]
+        stays = plans.TaskingWanted("CourseClass", world.class_id, *[tx.now + timedelta(days=7)] * 3)
+    own = plans.TaskingWanted("CourseClass", world.class_id, *sooner)
+    wanted = [own] if what == "dates" else [stays, plans.TaskingWanted("CourseClass", second, *sooner)]
+    saved = await world.update(plan_id, taskings=wanted)
+    (late,) = await world.newcomers(1)
+    await world.enroll(late, class_id=world.class_id if what == "dates" else second)
+    await drain(world.database, kinds={kind: each for kind, each in load().items() if kind != PublishPlan.kind})
+    await cancel(world, saved.job_id)
+    reached = {*world.learners, late} if what == "dates" else {*world.learners}
+    live = {(task.assignee_user_id, task.opens_at, task.due_at) for task in await world.live_tasks(plan_id)}
+    assert live == {(learner, *before) for learner in reached}
+    assert (await world.plan(plan_id)).live_opens_at == opens_at
+
+
+async def test_a_plan_is_published_again_by_a_clock_that_was_put_back(world: World) -> None:
+    plan_id = await world.published()
+    first = (await world.plan(plan_id)).first_published_at
+    world.database.clock.shift -= timedelta(seconds=30)
+    saved = await world.publish(plan_id)
+    await drain(world.database)
+    assert (await world.job(saved.job_id)).state == "completed"
+    plan = await world.plan(plan_id)
+    assert (plan.live_generation, plan.first_published_at, plan.last_published_at) == (2, first, first)
 
 
 async def test_a_generation_that_an_older_worker_let_go_live_is_not_void(world: World) -> None:

@@ -64,6 +64,17 @@ async def test_a_publication_that_has_not_begun_is_cancelled_at_once(world: Worl
     assert await world.live_tasks(saved.plan_id) == []
 
 
+async def test_a_reason_that_is_too_long_is_refused_and_nothing_happens(world: World) -> None:
+    saved = await world.create(publish=True)
+    before = await world.plan(saved.plan_id)
+    with pytest.raises(Refused) as refusal:
+        await world.withdraw(saved.plan_id, reason="x" * 501)
+    (problem,) = refusal.value.problems
+    assert (problem.code, problem.path, problem.details) == (Code.BAD_USER_INPUT, ("reason",), {"max": 500})
+    assert await world.plan(saved.plan_id) == before
+    assert (await world.job(saved.job_id)).state == "queued"
+
+
 async def test_a_publication_that_runs_can_no_longer_go_live_and_its_tasks_are_swept(world: World) -> None:
     saved = await world.create(publish=True)
 

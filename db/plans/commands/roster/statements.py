@@ -5,10 +5,8 @@ from sqlalchemy import text
 from db.plans.commands.statements import IF_ABSENT
 
 # What was saved and has not gone live is not what learners have: the tasking plans that hold are those of their tasks.
-_IS_NEWER = """(
-    p.is_replacing AND p.state <> 'PUBLISHING' AND p.live_generation < p.publish_generation
-    AND p.live_content IS NOT NULL
-)"""
+# Also while it is being published: that may yet be cancelled, and looks itself at who came and went meanwhile.
+_IS_NEWER = "(p.is_replacing AND p.live_generation < p.publish_generation AND p.live_content IS NOT NULL)"
 _HOLDING = f"""
     SELECT s.course_id, s.class_id, s.user_id, s.opens_at, s.due_at, s.closes_at
     FROM tasking_plans s WHERE s.plan_id = p.id AND NOT {_IS_NEWER}
