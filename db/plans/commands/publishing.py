@@ -17,6 +17,7 @@ from db.errors import Code, refuse
 from db.ledger.commands import enqueue
 from db.plans.commands import statements as sql
 from db.plans.commands.roster import cancel_untouched
+from db.plans.commands.surroundings import items_of
 from db.plans.jobs import PublishPlan, SweepPlan
 from db.plans.rules import (
     Content,
@@ -263,8 +264,7 @@ def _content(plan: Row[Any], work: PublishPlan) -> dict[str, Any]:
 
 
 async def _steps(tx: Tx, plan: Row[Any]) -> list[Step]:
-    rows = await tx.execute(sql.ITEMS, {"course_id": plan.course_id, "ids": page_keys(plan.settings)})
-    items = {row.id: Item(row.id, row.title) for row in rows}
+    items = await items_of(tx, course_id=plan.course_id, keys=page_keys(plan.settings))
     assessments: list[Item] = []
     if dynamic_count(plan.settings):
         rows = await tx.execute(sql.ASSESSMENTS, {"course_id": plan.course_id})

@@ -81,9 +81,6 @@ NAME_AUDIENCE = text(
     """
 )
 
-ITEMS = text(
-    "SELECT id, title FROM course_items WHERE course_id = :course_id AND id = ANY(:ids) AND deleted_at IS NULL"
-)
 ASSESSMENTS = text(
     """
     SELECT i.id, i.title FROM course_items i
