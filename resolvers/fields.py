@@ -23,12 +23,13 @@ from strawberry.types.field import StrawberryField
 from db import idempotency
 from db.accounts.rules import Viewer
 from db.errors import Refused
+from db.reading import Entity
 from db.session import Tx, is_retryable
 from resolvers.context import Context, Info
 from resolvers.errors import UserError, user_errors
 from resolvers.ids import encode_id
 from resolvers.inputs import check_input
-from resolvers.selection import slot
+from resolvers.selection import slot, wanted
 
 ATTEMPTS = 3
 P = TypeVar("P")
@@ -124,6 +125,16 @@ def computed(*, needs: tuple[str, ...] = (), description: str | None = None) -> 
         )
 
     return decorate
+
+
+def shown(entity: Entity, key: str, description: str, *, name: str | None = None) -> Any:
+    """A field of a payload: the row whose key is the payload's attribute `key`; null where that is None."""
+
+    async def load(self: Any, info: Info) -> Any:
+        found = getattr(self, key)
+        return None if found is None else await info.context.reading.one(entity, wanted(info), found)
+
+    return strawberry.field(resolver=load, description=description, name=name)
 
 
 def enum_type(enum: type[E], *, name: str, description: str, values: Mapping[str, str]) -> type[E]:

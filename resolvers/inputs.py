@@ -6,6 +6,11 @@ from typing import Any
 
 from db.errors import Code, Problem, Refused
 
+# What is said of `idempotencyKey` by every input that has it.
+IDEMPOTENCY_KEY = (
+    "The same key by the same caller with the same input within 24 hours gives the first outcome again: "
+    "send one with every request that you may have to repeat."
+)
 DEEPEST = 32
 MOST_PROBLEMS = 20
 LARGEST = 2**63

@@ -12,28 +12,9 @@ from db.accounts.rules import Role, TeamChanges, UserChanges, Viewer
 from db.courses.commands import admit_waiting, welcome_back
 from db.session import Tx
 from resolvers.accounts.types import ApiToken, Team, User
-from resolvers.context import Info
-from resolvers.fields import MutationPayload, attr, mutation
+from resolvers.fields import MutationPayload, attr, mutation, shown
 from resolvers.ids import NOTHING, decode_id, decode_ids
-from resolvers.selection import wanted
-
-IDEMPOTENCY_KEY = (
-    "The same key by the same caller with the same input within 24 hours gives the first outcome again: "
-    "send one with every request that you may have to repeat."
-)
-
-
-async def _user(self: Any, info: Info) -> Any:
-    return None if self.user_id is None else await info.context.reading.one(USER, wanted(info), self.user_id)
-
-
-async def _team(self: Any, info: Info) -> Any:
-    return None if self.team_id is None else await info.context.reading.one(TEAM, wanted(info), self.team_id)
-
-
-async def _token(self: Any, info: Info) -> Any:
-    return None if self.token_id is None else await info.context.reading.one(API_TOKEN, wanted(info), self.token_id)
-
+from resolvers.inputs import IDEMPOTENCY_KEY
 
 # --- users ------------------------------------------------------------------------------------------------------------
 
@@ -70,7 +51,7 @@ class CreateUserPayload(MutationPayload):
     """A new user."""
 
     user_id: strawberry.Private[UUID | None] = None
-    user: User | None = strawberry.field(resolver=_user, description="The new user; null where it was refused.")
+    user: User | None = shown(USER, "user_id", "The new user; null where it was refused.")
 
 
 @strawberry.type(description="What `updateUser` did.")
@@ -78,7 +59,7 @@ class UpdateUserPayload(MutationPayload):
     """A changed user."""
 
     user_id: strawberry.Private[UUID | None] = None
-    user: User | None = strawberry.field(resolver=_user, description="The user as they are now; null where refused.")
+    user: User | None = shown(USER, "user_id", "The user as they are now; null where refused.")
 
 
 @mutation
@@ -157,7 +138,7 @@ class CreateTeamPayload(MutationPayload):
     """A new team."""
 
     team_id: strawberry.Private[UUID | None] = None
-    team: Team | None = strawberry.field(resolver=_team, description="The new team; null where it was refused.")
+    team: Team | None = shown(TEAM, "team_id", "The new team; null where it was refused.")
 
 
 @strawberry.type(description="What `updateTeam` did.")
@@ -165,7 +146,7 @@ class UpdateTeamPayload(MutationPayload):
     """A changed team."""
 
     team_id: strawberry.Private[UUID | None] = None
-    team: Team | None = strawberry.field(resolver=_team, description="The team as it is now; null where refused.")
+    team: Team | None = shown(TEAM, "team_id", "The team as it is now; null where refused.")
 
 
 @mutation
@@ -233,7 +214,7 @@ class CreateApiTokenPayload(MutationPayload):
     TRANSIENT: ClassVar[frozenset[str]] = frozenset({"secret"})
 
     token_id: strawberry.Private[UUID | None] = None
-    token: ApiToken | None = strawberry.field(resolver=_token, description="The new token; null where refused.")
+    token: ApiToken | None = shown(API_TOKEN, "token_id", "The new token; null where refused.")
     secret: str | None = attr(
         "What to send as `Authorization: Bearer <secret>`. Keep it now: it is stored nowhere. "
         "Null where the mutation was refused, and where an idempotency key repeats an earlier request.",
@@ -246,7 +227,7 @@ class RevokeApiTokenPayload(MutationPayload):
     """A revoked token."""
 
     token_id: strawberry.Private[UUID | None] = None
-    token: ApiToken | None = strawberry.field(resolver=_token, description="The token, revoked; null where refused.")
+    token: ApiToken | None = shown(API_TOKEN, "token_id", "The token, revoked; null where refused.")
 
 
 @mutation

@@ -13,38 +13,14 @@ from db.courses.queries import COURSE, COURSE_CLASS, ENROLLMENT
 from db.courses.rules import ClassChanges, CourseChanges, document_schema
 from db.ledger.queries import JOB
 from db.session import Tx
-from resolvers.accounts.mutations import IDEMPOTENCY_KEY
 from resolvers.context import Info
 from resolvers.courses.types import Course, CourseClass, Enrollment
-from resolvers.fields import MutationPayload, attr, mutation
+from resolvers.fields import MutationPayload, attr, mutation, shown
 from resolvers.ids import NOTHING, decode_id, decode_ids
+from resolvers.inputs import IDEMPOTENCY_KEY
 from resolvers.ledger.types import Job
 from resolvers.scalars import JSON
 from resolvers.selection import wanted
-
-
-async def _course(self: Any, info: Info) -> Any:
-    return None if self.course_id is None else await info.context.reading.one(COURSE, wanted(info), self.course_id)
-
-
-async def _class(self: Any, info: Info) -> Any:
-    return None if self.class_id is None else await info.context.reading.one(COURSE_CLASS, wanted(info), self.class_id)
-
-
-async def _enrollment(self: Any, info: Info) -> Any:
-    return await _one_enrollment(self.enrollment_id, info)
-
-
-async def _dropped(self: Any, info: Info) -> Any:
-    return await _one_enrollment(self.dropped_id, info)
-
-
-async def _one_enrollment(key: UUID | None, info: Info) -> Any:
-    return None if key is None else await info.context.reading.one(ENROLLMENT, wanted(info), key)
-
-
-async def _job(self: Any, info: Info) -> Any:
-    return None if self.job_id is None else await info.context.reading.one(JOB, wanted(info), self.job_id)
 
 
 async def _jobs(self: Any, info: Info) -> Any:
@@ -103,7 +79,7 @@ class ImportCoursePayload(MutationPayload):
     """An imported course."""
 
     course_id: strawberry.Private[UUID | None] = None
-    course: Course | None = strawberry.field(resolver=_course, description=COURSE_AS_IT_IS)
+    course: Course | None = shown(COURSE, "course_id", COURSE_AS_IT_IS)
     created: bool = attr("Whether the course is new.", default=False)
 
 
@@ -112,7 +88,7 @@ class UpdateCoursePayload(MutationPayload):
     """A changed course."""
 
     course_id: strawberry.Private[UUID | None] = None
-    course: Course | None = strawberry.field(resolver=_course, description=COURSE_AS_IT_IS)
+    course: Course | None = shown(COURSE, "course_id", COURSE_AS_IT_IS)
 
 
 @mutation
@@ -193,7 +169,7 @@ class CreateClassPayload(MutationPayload):
     """A new class."""
 
     class_id: strawberry.Private[UUID | None] = None
-    class_: CourseClass | None = strawberry.field(resolver=_class, description=CLASS_AS_IT_IS, name="class")
+    class_: CourseClass | None = shown(COURSE_CLASS, "class_id", CLASS_AS_IT_IS, name="class")
 
 
 @strawberry.type(description="What `updateClass` did.")
@@ -202,7 +178,7 @@ class UpdateClassPayload(MutationPayload):
 
     class_id: strawberry.Private[UUID | None] = None
     job_ids: strawberry.Private[list[UUID]] = dataclasses.field(default_factory=list)
-    class_: CourseClass | None = strawberry.field(resolver=_class, description=CLASS_AS_IT_IS, name="class")
+    class_: CourseClass | None = shown(COURSE_CLASS, "class_id", CLASS_AS_IT_IS, name="class")
     jobs: list[Job] = strawberry.field(
         resolver=_jobs,
         description="What it means for the class's members is done by these jobs, as far as the viewer may see them.",
@@ -298,13 +274,13 @@ class EnrollPayload(MutationPayload):
 
     class_id: strawberry.Private[UUID | None] = None
     job_id: strawberry.Private[UUID | None] = None
-    class_: CourseClass | None = strawberry.field(resolver=_class, description=CLASS_AS_IT_IS, name="class")
+    class_: CourseClass | None = shown(COURSE_CLASS, "class_id", CLASS_AS_IT_IS, name="class")
     enrolled: int = attr("How many users became active by this request.", default=0)
     pending: int = attr("How many addresses wait for a user by this request.", default=0)
     already_enrolled: int = attr(
         "How many were active or waited already. The same person twice counts once.", default=0
     )
-    job: Job | None = strawberry.field(resolver=_job, description=WHAT_FOLLOWS)
+    job: Job | None = shown(JOB, "job_id", WHAT_FOLLOWS)
 
 
 @strawberry.type(description="What `moveEnrollment` did.")
@@ -314,13 +290,13 @@ class MoveEnrollmentPayload(MutationPayload):
     enrollment_id: strawberry.Private[UUID | None] = None
     dropped_id: strawberry.Private[UUID | None] = None
     job_id: strawberry.Private[UUID | None] = None
-    enrollment: Enrollment | None = strawberry.field(
-        resolver=_enrollment, description="The enrollment in the other class; null where the mutation was refused."
+    enrollment: Enrollment | None = shown(
+        ENROLLMENT, "enrollment_id", "The enrollment in the other class; null where the mutation was refused."
     )
-    dropped: Enrollment | None = strawberry.field(
-        resolver=_dropped, description="The enrollment that has ended; null where the mutation was refused."
+    dropped: Enrollment | None = shown(
+        ENROLLMENT, "dropped_id", "The enrollment that has ended; null where the mutation was refused."
     )
-    job: Job | None = strawberry.field(resolver=_job, description=WHAT_FOLLOWS)
+    job: Job | None = shown(JOB, "job_id", WHAT_FOLLOWS)
 
 
 @strawberry.type(description="What `dropEnrollment` did.")
@@ -329,12 +305,11 @@ class DropEnrollmentPayload(MutationPayload):
 
     enrollment_id: strawberry.Private[UUID | None] = None
     job_id: strawberry.Private[UUID | None] = None
-    enrollment: Enrollment | None = strawberry.field(
-        resolver=_enrollment, description="The enrollment that has ended; null where the mutation was refused."
+    enrollment: Enrollment | None = shown(
+        ENROLLMENT, "enrollment_id", "The enrollment that has ended; null where the mutation was refused."
     )
-    job: Job | None = strawberry.field(
-        resolver=_job,
-        description="Cancels the tasks that the learner has not touched; null where there is nothing to do.",
+    job: Job | None = shown(
+        JOB, "job_id", "Cancels the tasks that the learner has not touched; null where there is nothing to do."
     )
 
 

@@ -12,12 +12,11 @@ from db.ledger import commands as ledger
 from db.ledger.queries import JOB, may_write_job, queue_stats
 from db.session import Tx
 from resolvers.context import Info
-from resolvers.fields import MutationPayload, attr, mutation
+from resolvers.fields import MutationPayload, attr, mutation, shown
 from resolvers.ids import not_found, require_id
+from resolvers.inputs import IDEMPOTENCY_KEY
 from resolvers.ledger.types import Job, QueueStats
 from resolvers.selection import wanted
-
-IDEMPOTENCY_KEY = "The same key with the same input within 24 hours gives the first outcome again."
 
 
 @strawberry.input(description="Which job to cancel.")
@@ -54,18 +53,15 @@ class ResumeQueueInput:
     idempotency_key: str | None = attr(IDEMPOTENCY_KEY, default=None)
 
 
-async def _job(self: Any, info: Info) -> Any:
-    return None if self.job_id is None else await info.context.reading.one(JOB, wanted(info), self.job_id)
-
-
 @strawberry.type(description="What `cancelJob` did.")
 class CancelJobPayload(MutationPayload):
     """A cancelled job, or one that is asked to stop."""
 
     job_id: strawberry.Private[UUID | None] = None
-    job: Job | None = strawberry.field(
-        resolver=_job,
-        description="The job: CANCELLED at once where it had not begun, else still RUNNING, with `cancelRequestedAt`. "
+    job: Job | None = shown(
+        JOB,
+        "job_id",
+        "The job: CANCELLED at once where it had not begun, else still RUNNING, with `cancelRequestedAt`. "
         "Null where the mutation was refused.",
     )
 
@@ -75,9 +71,7 @@ class RetryJobPayload(MutationPayload):
     """A new job."""
 
     job_id: strawberry.Private[UUID | None] = None
-    job: Job | None = strawberry.field(
-        resolver=_job, description="The new job, with `retryOf`. Null where the mutation was refused."
-    )
+    job: Job | None = shown(JOB, "job_id", "The new job, with `retryOf`. Null where the mutation was refused.")
 
 
 async def _queue(self: Any, info: Info) -> Any:

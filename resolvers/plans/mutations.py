@@ -15,18 +15,13 @@ from db.plans.commands import PlanChanges, TaskingWanted
 from db.plans.queries import PLAN, TASKING_PLAN
 from db.plans.rules import PlanType
 from db.session import Tx
-from resolvers.context import Info
-from resolvers.fields import MutationPayload, attr, computed, mutation
+from resolvers.fields import MutationPayload, attr, computed, mutation, shown
 from resolvers.ids import decode_any, encode_id, require_id
+from resolvers.inputs import IDEMPOTENCY_KEY
 from resolvers.ledger.types import Job
 from resolvers.plans.types import TaskingPlan, TaskPlan, stored_settings
 from resolvers.scalars import JSON
-from resolvers.selection import wanted
 
-IDEMPOTENCY_KEY = (
-    "The same key by the same caller with the same input within 24 hours gives the first outcome again: "
-    "send one with every request that you may have to repeat."
-)
 EXPECTED_REVISION = "Refused with CONFLICT where the plan was saved since this revision; absent: the last one wins."
 
 
@@ -123,26 +118,6 @@ class RestorePlanInput:
     idempotency_key: str | None = attr(IDEMPOTENCY_KEY, default=None)
 
 
-async def _plan(self: Any, info: Info) -> Any:
-    return None if self.plan_id is None else await info.context.reading.one(PLAN, wanted(info), self.plan_id)
-
-
-async def _job(self: Any, info: Info) -> Any:
-    return None if self.job_id is None else await info.context.reading.one(JOB, wanted(info), self.job_id)
-
-
-async def _cancelled_job(self: Any, info: Info) -> Any:
-    if self.cancelled_job_id is None:
-        return None
-    return await info.context.reading.one(JOB, wanted(info), self.cancelled_job_id)
-
-
-async def _tasking_plan(self: Any, info: Info) -> Any:
-    if self.tasking_plan_id is None:
-        return None
-    return await info.context.reading.one(TASKING_PLAN, wanted(info), self.tasking_plan_id)
-
-
 PLAN_AS_IT_IS = "The plan as it is now; null where the mutation was refused."
 JOB_THAT_PUBLISHES = "The job that publishes it: follow it with `jobProgress`. Null: nothing had to be published."
 
@@ -153,8 +128,8 @@ class CreatePlanPayload(MutationPayload):
 
     plan_id: strawberry.Private[UUID | None] = None
     job_id: strawberry.Private[UUID | None] = None
-    plan: TaskPlan | None = strawberry.field(resolver=_plan, description=PLAN_AS_IT_IS)
-    job: Job | None = strawberry.field(resolver=_job, description=JOB_THAT_PUBLISHES)
+    plan: TaskPlan | None = shown(PLAN, "plan_id", PLAN_AS_IT_IS)
+    job: Job | None = shown(JOB, "job_id", JOB_THAT_PUBLISHES)
 
 
 @strawberry.type(description="What `updatePlan` did.")
@@ -163,8 +138,8 @@ class UpdatePlanPayload(MutationPayload):
 
     plan_id: strawberry.Private[UUID | None] = None
     job_id: strawberry.Private[UUID | None] = None
-    plan: TaskPlan | None = strawberry.field(resolver=_plan, description=PLAN_AS_IT_IS)
-    job: Job | None = strawberry.field(resolver=_job, description=JOB_THAT_PUBLISHES)
+    plan: TaskPlan | None = shown(PLAN, "plan_id", PLAN_AS_IT_IS)
+    job: Job | None = shown(JOB, "job_id", JOB_THAT_PUBLISHES)
 
 
 @strawberry.type(description="What `publishPlan` did.")
@@ -173,8 +148,8 @@ class PublishPlanPayload(MutationPayload):
 
     plan_id: strawberry.Private[UUID | None] = None
     job_id: strawberry.Private[UUID | None] = None
-    plan: TaskPlan | None = strawberry.field(resolver=_plan, description=PLAN_AS_IT_IS)
-    job: Job | None = strawberry.field(resolver=_job, description=JOB_THAT_PUBLISHES)
+    plan: TaskPlan | None = shown(PLAN, "plan_id", PLAN_AS_IT_IS)
+    job: Job | None = shown(JOB, "job_id", JOB_THAT_PUBLISHES)
 
 
 @strawberry.type(description="What `extendPlan` did.")
@@ -184,12 +159,12 @@ class ExtendPlanPayload(MutationPayload):
     plan_id: strawberry.Private[UUID | None] = None
     tasking_plan_id: strawberry.Private[UUID | None] = None
     job_id: strawberry.Private[UUID | None] = None
-    plan: TaskPlan | None = strawberry.field(resolver=_plan, description=PLAN_AS_IT_IS)
-    tasking_plan: TaskingPlan | None = strawberry.field(
-        resolver=_tasking_plan, description="The tasking plan that has the later dates: an old one or a new one."
+    plan: TaskPlan | None = shown(PLAN, "plan_id", PLAN_AS_IT_IS)
+    tasking_plan: TaskingPlan | None = shown(
+        TASKING_PLAN, "tasking_plan_id", "The tasking plan that has the later dates: an old one or a new one."
     )
-    job: Job | None = strawberry.field(
-        resolver=_job, description="The job that brings the dates to the learners' tasks: follow it with `jobProgress`."
+    job: Job | None = shown(
+        JOB, "job_id", "The job that brings the dates to the learners' tasks: follow it with `jobProgress`."
     )
 
 
@@ -211,9 +186,9 @@ class WithdrawPlanPayload(MutationPayload):
 
     plan_id: strawberry.Private[UUID | None] = None
     cancelled_job_id: strawberry.Private[UUID | None] = None
-    plan: TaskPlan | None = strawberry.field(resolver=_plan, description=PLAN_AS_IT_IS)
-    cancelled_job: Job | None = strawberry.field(
-        resolver=_cancelled_job, description="The publication that was under way, which ends CANCELLED. Null: none was."
+    plan: TaskPlan | None = shown(PLAN, "plan_id", PLAN_AS_IT_IS)
+    cancelled_job: Job | None = shown(
+        JOB, "cancelled_job_id", "The publication that was under way, which ends CANCELLED. Null: none was."
     )
 
 
@@ -223,8 +198,8 @@ class RestorePlanPayload(MutationPayload):
 
     plan_id: strawberry.Private[UUID | None] = None
     job_id: strawberry.Private[UUID | None] = None
-    plan: TaskPlan | None = strawberry.field(resolver=_plan, description=PLAN_AS_IT_IS)
-    job: Job | None = strawberry.field(resolver=_job, description=JOB_THAT_PUBLISHES)
+    plan: TaskPlan | None = shown(PLAN, "plan_id", PLAN_AS_IT_IS)
+    job: Job | None = shown(JOB, "job_id", JOB_THAT_PUBLISHES)
 
 
 @mutation

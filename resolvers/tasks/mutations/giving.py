@@ -10,7 +10,8 @@ from db.session import Tx
 from db.tasks import commands
 from db.tasks.commands import TaskChanges
 from resolvers.fields import MutationPayload, attr, mutation
-from resolvers.tasks.mutations.shown import IDEMPOTENCY_KEY, NOTE, assignee_of, task_key, task_shown
+from resolvers.inputs import IDEMPOTENCY_KEY
+from resolvers.tasks.mutations.shown import NOTE, assignee_of, task_key, task_shown
 from resolvers.tasks.types import WorkTask
 
 

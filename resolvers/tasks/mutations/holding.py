@@ -13,8 +13,9 @@ from db.tasks.queries import TASK_TYPE, TASK_TYPES
 from db.tasks.rules import HoldExpiry, HoldOnAssign, HoldPolicy
 from resolvers.context import Info
 from resolvers.fields import MutationPayload, attr, mutation
+from resolvers.inputs import IDEMPOTENCY_KEY
 from resolvers.selection import wanted
-from resolvers.tasks.mutations.shown import IDEMPOTENCY_KEY, hold_shown, task_key, task_shown
+from resolvers.tasks.mutations.shown import hold_shown, task_key, task_shown
 from resolvers.tasks.types import TaskType, TimedHoldTask, WorkTask
 
 

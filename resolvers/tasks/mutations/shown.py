@@ -3,16 +3,11 @@
 from typing import Any
 from uuid import UUID
 
-import strawberry
-
-from db.reading import Entity
 from db.tasks.commands import Assignee
 from db.tasks.queries import TIMED_HOLD, WORK_TASK
-from resolvers.context import Info
+from resolvers.fields import shown
 from resolvers.ids import decode_any, require_id
-from resolvers.selection import wanted
 
-IDEMPOTENCY_KEY = "The same key with the same input within 24 hours gives the first outcome again."
 NOTE = "A note to append to its `instructions`; blank is ignored."
 TASK_AS_IT_IS = "The task as it is now; null where the mutation was refused."
 
@@ -26,16 +21,6 @@ def assignee_of(id_: str) -> Assignee:
     """Whom an id names: a person, a team, or nobody."""
     type_name, key = decode_any(id_) or ("", None)
     return Assignee(user_id=key if type_name == "User" else None, team_id=key if type_name == "Team" else None)
-
-
-def shown(entity: Entity, key: str, description: str) -> Any:
-    """A field of a payload: the row whose key is the payload's attribute of this name."""
-
-    async def load(self: Any, info: Info) -> Any:
-        found = getattr(self, key)
-        return None if found is None else await info.context.reading.one(entity, wanted(info), found)
-
-    return strawberry.field(resolver=load, description=description)
 
 
 def task_shown(description: str = TASK_AS_IT_IS, *, key: str = "task_id") -> Any:

@@ -13,7 +13,8 @@ from db.tasks.queries import WORK_TASK
 from resolvers.context import Info
 from resolvers.fields import MutationPayload, attr, mutation
 from resolvers.ids import decode_pair, not_found
-from resolvers.tasks.mutations.shown import IDEMPOTENCY_KEY, NOTE, task_key, task_shown
+from resolvers.inputs import IDEMPOTENCY_KEY
+from resolvers.tasks.mutations.shown import NOTE, task_key, task_shown
 from resolvers.tasks.types import TaskStep, WorkTask
 
 
