@@ -21,6 +21,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from db.cancelling import end_tasks
 from db.connecting import redis_options
 from db.settings import RedisSettings
 from db.telemetry import get_logger
@@ -33,8 +34,6 @@ ANSWER_SECONDS = 2.0
 REST_SECONDS = 0.5
 # How long a new listener waits to be sure that it is subscribed. Without Redis it goes on with its polls.
 SUBSCRIBED_SECONDS = 0.5
-# How often a task that is to end is told so again.
-CANCEL_AGAIN_SECONDS = 0.2
 # So many topics in one message at most.
 MOST_TOPICS = 1_000
 AWAY = (RedisError, OSError, TimeoutError)
@@ -106,11 +105,7 @@ class Feed:
         """Publish what is pending, stop listening and let the connections go."""
         if self._pending:
             await self._publish_pending()
-        # A cancellation that comes while redis-py waits under a timeout can get lost there (seen with Python 3.11.2).
-        while running := [task for task in self._tasks.values() if not task.done()]:
-            for task in running:
-                task.cancel()
-            await asyncio.wait(running, timeout=CANCEL_AGAIN_SECONDS)
+        await end_tasks(self._tasks.values())
         with contextlib.suppress(*AWAY):
             await self._redis.aclose()
 

@@ -23,13 +23,13 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import RedisError
 
+from db.cancelling import end_tasks
 from db.connecting import redis_options
 from db.feed import Feed
 from db.ledger.commands import Ticket
 from db.settings import RedisSettings
 from db.telemetry import get_logger
 from jobs.settings import WorkerSettings
-from jobs.worker.tasks import end_tasks
 from jobs.worker.tickets import TicketWorker, name_of
 
 log = get_logger(__name__)

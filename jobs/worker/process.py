@@ -10,6 +10,7 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 from db import tracing
+from db.cancelling import end_tasks
 from db.clock import Clock
 from db.environment import load
 from db.feed import Feed
@@ -31,7 +32,6 @@ from jobs.sweeper import Sweeper
 from jobs.timers import Timers
 from jobs.worker.bus import Bus
 from jobs.worker.heartbeat import Heartbeat
-from jobs.worker.tasks import end_tasks
 
 log = get_logger(__name__)
 

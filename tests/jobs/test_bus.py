@@ -13,12 +13,12 @@ from arq.connections import ArqRedis
 from arq.constants import in_progress_key_prefix, job_key_prefix
 from arq.jobs import deserialize_job
 
+from db.cancelling import end_tasks
 from db.feed import Feed
 from db.ledger.commands import Ticket
 from db.settings import RedisSettings
 from jobs.settings import WorkerSettings
 from jobs.worker.bus import FUNCTION, QUEUE, Bus, _unseal
-from jobs.worker.tasks import end_tasks
 from jobs.worker.tickets import TicketWorker, name_of
 from tests.support.workers import until
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Select, literal_column, select
 
+from db.cancelling import end_tasks
 from db.feed import Feed
 from db.leases import DueSource
 from db.ledger import commands as ledger
@@ -17,7 +18,6 @@ from db.session import Database
 from jobs.dispatcher import Dispatcher, Dispatching, Duty, Work
 from jobs.settings import WorkerSettings
 from jobs.sweeper import Sweeper
-from jobs.worker.tasks import end_tasks
 from tests.support.kinds import Waits
 from tests.support.ledger import WORKER, ask, execute, later, lose_sight_of, row_of, running
 from tests.support.workers import until

@@ -10,6 +10,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from db.cancelling import end_tasks
 from db.leases import Lead
 from db.ledger import commands as ledger
 from db.ledger.commands import WorkerCard
@@ -19,7 +20,6 @@ from db.settings import DatabaseSettings
 from jobs.attempt import Attempt, Declared
 from jobs.schedule import SCHEDULER_LOCK, Scheduler
 from jobs.settings import WorkerSettings
-from jobs.worker.tasks import end_tasks
 from tests.support.ledger import execute
 from tests.support.workers import until
 

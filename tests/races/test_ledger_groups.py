@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import text
 
+from db.cancelling import end_tasks
 from db.errors import Code, refuse
 from db.ledger import commands as ledger
 from db.ledger.commands import Ending, Line, Ticket, WorkerCard, sweeping
@@ -17,7 +18,6 @@ from db.session import Database
 from jobs.attempt import COMPLETED, Attempt, Cancelled, Declared
 from jobs.dispatcher import Dispatching
 from jobs.settings import WorkerSettings
-from jobs.worker.tasks import end_tasks
 from tests.support.drain import drain, runner_for
 from tests.support.facts import PATIENCE_SECONDS
 from tests.support.kinds import KINDS, Empty, Talks

@@ -11,6 +11,7 @@ from db.courses.commands.enrolling import (
     move_enrollment,
     welcome_back,
 )
+from db.courses.commands.surroundings import course_facts
 
 __all__ = [
     "ClassChanged",
@@ -18,6 +19,7 @@ __all__ = [
     "EnrollmentChanged",
     "Imported",
     "admit_waiting",
+    "course_facts",
     "create_class",
     "drop_enrollment",
     "enroll",

@@ -33,7 +33,7 @@ FOR NO KEY UPDATE OF class
 """).bindparams(bindparam("class_ids", type_=ARRAY(Uuid)), bindparam("user_id", type_=Uuid))
 
 _COURSE = text("""
-SELECT course.id, course.ends_at,
+SELECT course.id, course.starts_at, course.ends_at,
     EXISTS (
         SELECT FROM course_teachers taught WHERE taught.course_id = course.id AND taught.user_id = :user_id
     ) AS teaches_course,
@@ -71,7 +71,7 @@ async def course_facts(tx: Tx, *, actor: Viewer, course_id: UUID | None) -> Cour
     if course_id is None:
         return None
     row = (await tx.execute(_COURSE, {"course_id": course_id, "user_id": actor.user_id})).one_or_none()
-    return None if row is None else CourseFacts(row.id, row.ends_at, _standing(row))
+    return None if row is None else CourseFacts(row.id, row.ends_at, _standing(row), row.starts_at)
 
 
 async def teaches_anything(tx: Tx, *, actor: Viewer) -> bool:

@@ -49,11 +49,15 @@ class CourseValues:
 
 @dataclass(frozen=True, slots=True)
 class CourseFacts:
-    """A course that a class belongs to, or is to belong to."""
+    """A course that a class or a plan belongs to, or is to belong to, and how the actor stands to it.
+
+    `starts_at`: None also where only a class of it was read; no rule of classes asks for it.
+    """
 
     id: UUID
     ends_at: datetime | None
     standing: Standing
+    starts_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,33 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Row, select, text
+from sqlalchemy import select, text
 
 from db.accounts.rules import Viewer
-from db.courses.rules import Standing
+from db.courses.commands import course_facts
+from db.courses.rules import CourseFacts
 from db.courses.rules.access import may_see, require_course_editor
 from db.errors import Code, refuse
 from db.plans.models import Plan
 from db.plans.rules import CourseWindow, Item, Target
 from db.session import Tx
-
-# The share lock keeps the course's dates as they are until this transaction ends.
-_COURSE = text(
-    """
-    SELECT c.id, c.starts_at, c.ends_at,
-        EXISTS (SELECT FROM course_teachers t WHERE t.course_id = c.id AND t.user_id = :user_id) AS teaches_course,
-        EXISTS (
-            SELECT FROM classes k LEFT JOIN class_co_teachers o ON o.class_id = k.id AND o.user_id = :user_id
-            WHERE k.course_id = c.id AND (k.teacher_id = :user_id OR o.user_id IS NOT NULL)
-        ) AS teaches_class,
-        EXISTS (
-            SELECT FROM classes k JOIN enrollments e ON e.class_id = k.id
-            WHERE k.course_id = c.id AND e.user_id = :user_id AND e.status = 'ACTIVE'
-        ) AS attends
-    FROM courses c WHERE c.id = :course_id
-    FOR SHARE OF c
-    """
-)
 
 _CLASSES = text("SELECT id FROM classes WHERE course_id = :course_id AND id = ANY(:ids) AND NOT is_archived")
 
@@ -81,10 +64,10 @@ class Surroundings:
 
 async def the_course(tx: Tx, *, actor: Viewer, course_id: UUID, now: datetime) -> Surroundings:
     """A course that the actor may write plans of. Raises Refused: NOT_FOUND or FORBIDDEN at `courseId`."""
-    row = await _course(tx, actor, course_id)
-    require_course_editor(actor, _standing(row), "courseId")
-    assert row is not None  # noqa: S101 - the rule has refused it
-    return _surroundings(row, now)
+    course = await course_facts(tx, actor=actor, course_id=course_id)
+    require_course_editor(actor, course.standing if course else None, "courseId")
+    assert course is not None  # noqa: S101 - the rule has refused it
+    return _surroundings(course, now)
 
 
 async def the_plan(
@@ -96,16 +79,16 @@ async def the_plan(
     """
     # A plan never changes its course, so that may be read before anything is locked: the course comes first.
     course_id = await tx.scalar(select(Plan.course_id).where(Plan.id == plan_id))
-    row = None if course_id is None else await _course(tx, actor, course_id)
-    standing = _standing(row)
+    course = await course_facts(tx, actor=actor, course_id=course_id)
     plan = await tx.get(Plan, plan_id, with_for_update={"key_share": not is_to_go}, populate_existing=True)
-    if plan is None or row is None or standing is None or not may_see(actor, standing):
+    if plan is None or course is None or not may_see(actor, course.standing):
         raise refuse(Code.NOT_FOUND, "There is no such plan.", "planId")
+    standing = course.standing
     learns_only = not (standing.teaches_course or standing.teaches_class or actor.is_editor)
     if learns_only and not await tx.scalar(_SEES_OWN_TASK, {"plan_id": plan_id, "user_id": actor.user_id, "now": now}):
         raise refuse(Code.NOT_FOUND, "There is no such plan.", "planId")
     require_course_editor(actor, standing, "planId")
-    return plan, _surroundings(row, now)
+    return plan, _surroundings(course, now)
 
 
 async def classes_attended(tx: Tx, *, course_id: UUID, user_id: UUID) -> list[UUID]:
@@ -137,17 +120,6 @@ async def targets_of(
     return known
 
 
-async def _course(tx: Tx, actor: Viewer, course_id: UUID) -> Row[tuple[object, ...]] | None:
-    values = {"course_id": course_id, "user_id": actor.user_id}
-    return (await tx.execute(_COURSE, values)).one_or_none()
-
-
-def _standing(row: Row[tuple[object, ...]] | None) -> Standing | None:
-    if row is None:
-        return None
-    return Standing(teaches_course=row.teaches_course, teaches_class=row.teaches_class, attends=row.attends)
-
-
-def _surroundings(row: Row[tuple[object, ...]], now: datetime) -> Surroundings:
-    ended = row.ends_at is not None and row.ends_at < now
-    return Surroundings(row.id, CourseWindow(row.starts_at, row.ends_at), ended)
+def _surroundings(course: CourseFacts, now: datetime) -> Surroundings:
+    ended = course.ends_at is not None and course.ends_at < now
+    return Surroundings(course.id, CourseWindow(course.starts_at, course.ends_at), ended)

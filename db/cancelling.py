@@ -1,4 +1,4 @@
-"""Ending tasks for good."""
+"""Ending tasks of asyncio for good."""
 
 import asyncio
 from collections.abc import Iterable
@@ -11,8 +11,8 @@ CANCEL_AGAIN_SECONDS = 0.2
 async def end_tasks(tasks: Iterable["asyncio.Task[Any]"]) -> None:
     """Cancel these tasks until they have ended. What they raised on the way is of no interest any more.
 
-    redis-py swallows a cancellation that comes while it connects, and so does asyncio.wait_for of Python 3.11 at the
-    moment it is done (ours use asyncio.timeout instead): once is not always enough.
+    redis-py swallows a cancellation that comes while it connects or waits under a timeout, and so does asyncio.wait_for
+    of Python 3.11 at the moment it is done (ours use asyncio.timeout instead): once is not always enough.
     """
     left = list(tasks)
     while running := [task for task in left if not task.done()]:
