@@ -95,7 +95,9 @@ async def update_user(tx: Tx, *, actor: Viewer, user_id: UUID, changes: UserChan
     if "roles" in changes or "is_active" in changes:
         # All admins are locked, in one order, so that the last two cannot step down at the same time.
         concerned = or_(concerned, and_(User.roles.contains([Role.ADMIN]), User.is_active))
-    locked = (await tx.scalars(select(User).where(concerned).order_by(User.id).with_for_update())).all()
+    # NO KEY: whoever only points to one of them, as a publication does with each task, neither waits nor is waited for.
+    found = select(User).where(concerned).order_by(User.id).with_for_update(key_share=True)
+    locked = (await tx.scalars(found)).all()
     user = next((each for each in locked if each.id == user_id), None)
     if user is None:
         raise refuse(Code.NOT_FOUND, "There is no such user.", "userId")

@@ -13,7 +13,11 @@ from db.ledger.jobs import Work
 
 @dataclass(frozen=True)
 class ClassWork(Work):
-    """What they share: one at a time for each class, so that joining and leaving are worked off in their order."""
+    """What they share: the class, by which their number can be limited.
+
+    Without such a limit those of one class run at the same time, and in any order with it: none may rely on another's
+    being over. Each goes by what is true when it runs.
+    """
 
     class_id: UUID
 

@@ -1,8 +1,9 @@
 """What a change of a class means for the domains above it: plans and rescoping.
 
-Each of these may run late, twice, or after the next change: it looks at who is in the class now, among those whom its
-change concerned, and leaves alone whoever has left or come back meanwhile. What is taken back is taken back in batches;
-a batch that is run again finds nothing more to do.
+Each of these may run late, twice, after the job of the next change, or beside it: it looks at who is in the class now,
+among those whom its change concerned, and leaves alone whoever has left or come back meanwhile. Where two concern one
+learner, what each does for that learner comes wholly before the other or wholly after it, and the later one sees both
+changes. What is taken back is taken back in batches; a batch that is run again finds nothing more to do.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,7 +51,7 @@ async def members_dropped(attempt: Attempt, work: MembersDropped) -> Mapping[str
         )
         still_there = set(await active_members(tx, class_id=work.class_id))
     gone = [user_id for user_id in left if user_id not in still_there]
-    await _drop(attempt, class_id=work.class_id, user_ids=gone, course_ids=course_ids)
+    await _drop(attempt, user_ids=gone, course_ids=course_ids)
     async with attempt.completing() as end:
         await plans.ask_to_redate(
             end.tx, class_id=work.class_id, user_ids=gone, course_ids=course_ids or (), actor_id=attempt.actor_id
@@ -85,7 +86,7 @@ async def _follow_class(attempt: Attempt, *, class_id: UUID, course_ids: Sequenc
     async with attempt.transaction() as tx:
         # Also who has left since: leaving a class without a course is told to nobody.
         concerned = await members_ever(tx, class_id=class_id)
-    await _drop(attempt, class_id=class_id, user_ids=concerned, course_ids=course_ids)
+    await _drop(attempt, user_ids=concerned, course_ids=course_ids)
     # All who are asked for, and the end, at once: asking again would make their jobs twice. These are new rows, which
     # nobody waits for.
     async with attempt.completing() as end:
@@ -98,20 +99,18 @@ async def _follow_class(attempt: Attempt, *, class_id: UUID, course_ids: Sequenc
         end.result = {"members": len(members)}
 
 
-async def _drop(
-    attempt: Attempt, *, class_id: UUID, user_ids: Sequence[UUID], course_ids: Sequence[UUID] | None
-) -> None:
+async def _drop(attempt: Attempt, *, user_ids: Sequence[UUID], course_ids: Sequence[UUID] | None) -> None:
     """Take back what no plan reaches these learners with: some of them at a time, so that nobody waits for long.
 
-    Each time by the classes as they are then. Where they change meanwhile, that change's own job comes after this one
-    and looks at everybody again; who joins or leaves meanwhile has a job of their own too.
+    Each time by the classes as they are then. Where they change meanwhile, that change has a job of its own, which may
+    run at the same time: for each learner the two take turns, and the later one goes by the change.
     """
     async with attempt.transaction() as tx:
         await plans.wait_for_publications(tx, course_ids=course_ids)
     for first in range(0, len(user_ids), DROPPED_AT_ONCE):
         part = user_ids[first : first + DROPPED_AT_ONCE]
         async with attempt.transaction() as tx:
-            await plans.drop_learners(tx, class_id=class_id, user_ids=part, course_ids=course_ids, now=tx.now)
+            await plans.drop_learners(tx, user_ids=part, course_ids=course_ids, now=tx.now)
         done = first + len(part)
         await attempt.progress(done=done, total=len(user_ids), step="Cancelling what is out of reach")
 

@@ -99,10 +99,10 @@ async def test_who_leaves_while_their_tasks_are_made_has_none_of_them_left(datab
     async with database.transaction() as tx:
         work = EnrollLearner(course_id=world.course_id, user_id=late)
         assert (await plans.enroll_learner(tx, work=work, now=tx.now))["tasks_created"] == 1
-        leaving = asyncio.create_task(world.drop(late))
+        await world.drop(late)
+        following = asyncio.create_task(drain(database))
         await until_waiting(database)
-    await leaving
-    await drain(database)
+    await following
     status = {task.assignee_user_id: task.status for task in await world.live_tasks(plan_id)}
     assert status == {world.learners[0]: "ASSIGNED", late: "CANCELLED"}
 
@@ -284,9 +284,7 @@ async def test_a_large_class_loses_its_tasks_in_batches_and_nothing_twice(databa
     await following
     assert {task.status for task in await world.live_tasks(plan_id)} == {"CANCELLED"}
     async with database.transaction() as tx:
-        again = await plans.drop_learners(
-            tx, class_id=world.class_id, user_ids=first, course_ids=[world.course_id], now=tx.now
-        )
+        again = await plans.drop_learners(tx, user_ids=first, course_ids=[world.course_id], now=tx.now)
     (told,) = await world.rows("SELECT count(*) AS n FROM task_transitions WHERE to_status = 'CANCELLED'")
     assert (again, told.n) == (0, DROPPED_AT_ONCE + 1)
 

@@ -64,10 +64,10 @@ async def enroll_learner(tx: Tx, *, work: EnrollLearner, now: datetime) -> dict[
     way is told of the learner. The job's result.
     """
     values: dict[str, Any] = {"course_id": work.course_id, "user_id": work.user_id, "now": now}
+    await tx.execute(sql.LOCK_LEARNERS, {"learners": [work.user_id]})
     # No publication goes live between our statements: what we make is in the generation that learners see.
     await tx.execute(sql.LOCK_PLANS_THAT_OPEN, values)
     await tx.execute(sql.LOCK_PLANS_OF_COURSE, values)
-    await tx.execute(sql.LOCK_ENROLLMENTS, values)
     await note_roster_change(tx, user_ids=[work.user_id], course_ids=[work.course_id])
     cancelled = moved = 0
     if work.moves:

@@ -23,23 +23,19 @@ async def wait_for_publications(tx: Tx, *, course_ids: Sequence[UUID] | None) ->
         await tx.execute(sql.LET_GO)
 
 
-async def drop_learners(
-    tx: Tx, *, class_id: UUID, user_ids: Sequence[UUID], course_ids: Sequence[UUID] | None, now: datetime
-) -> int:
+async def drop_learners(tx: Tx, *, user_ids: Sequence[UUID], course_ids: Sequence[UUID] | None, now: datetime) -> int:
     """Cancel what these learners have not touched of plans that no longer reach them; how many tasks.
 
-    They have left the class, or the class is out of reach. Only plans of the courses that it has, or had, are looked
-    at; None: of all. Whatever they have touched stays theirs. The publications under way are told: when they go live,
-    who is reached gets a task and nobody else has one left. It may be done again, or for some of a class at a time.
+    They have left a class, or it is out of reach. Only plans of the courses that it has, or had, are looked at; None:
+    of all. Whatever they have touched stays theirs. The publications under way are told: when they go live, who is
+    reached gets a task and nobody else has one left. It may be done again, or for some of a class at a time.
     """
     if not user_ids:
         return 0
-    values: dict[str, Any] = {"class_id": class_id, "learners": list(user_ids), "course_ids": _listed(course_ids)}
-    # Whoever joins at this moment may have read the classes as they were before: we find what was made for them.
-    # Whoever begins after us reads the classes as they are, so nobody has to wait for us, and the locks go at once.
-    await tx.execute(sql.BEFORE_WAITING)
-    await tx.execute(sql.WAIT_FOR_ENROLLING, values)
-    await tx.execute(sql.LET_GO)
+    values: dict[str, Any] = {"learners": list(user_ids), "course_ids": _listed(course_ids)}
+    # What is being made for one of them, by the classes as they were before, is found; and whoever is to make something
+    # for one of them waits, and finds what we have taken back.
+    await tx.execute(sql.LOCK_LEARNERS, values)
     # Sharing the plans' keys, we come wholly before a publication that goes live or wholly after it.
     await tx.execute(sql.LOCK_PLANS_OF_LEARNERS, values)
     # Noted first, as where somebody joins: two that concern one learner meet there, before either has changed a task.

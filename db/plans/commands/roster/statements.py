@@ -42,6 +42,11 @@ CANCEL_UNTOUCHED = text(
     SELECT id, assignee_user_id FROM ended
     """
 )
+# What takes tasks back and what makes them take turns, learner by learner. Else who comes back while their tasks are
+# being taken back would be seen to have them still, and be given none. Before anything else is read or locked: whoever
+# has the learner sees all that the one before has done, and the classes as they are now. NO KEY: whoever only points to
+# a learner, as a publication does with each task, need not wait.
+LOCK_LEARNERS = text("SELECT FROM users WHERE id = ANY(:learners) ORDER BY id FOR NO KEY UPDATE")
 # The plans of which they may have something: seen already, or being made. Their keys are looked up once, as a list: a
 # condition on each plan would read the tasks again for each, where they are too many to be hashed.
 LOCK_PLANS_OF_LEARNERS = text(
@@ -59,15 +64,6 @@ LOCK_PLANS_OF_LEARNERS = text(
 )
 BEFORE_WAITING = text("SAVEPOINT before_waiting")
 LET_GO = text("ROLLBACK TO SAVEPOINT before_waiting")
-# Against `LOCK_ENROLLMENTS` below: what changes a class leaves its enrollments as they are, and so waits for nobody.
-WAIT_FOR_ENROLLING = text(
-    """
-    SELECT count(*) FROM (
-        SELECT FROM enrollments e WHERE e.class_id = :class_id AND e.user_id = ANY(:learners) AND e.status = 'ACTIVE'
-        ORDER BY e.id FOR NO KEY UPDATE
-    ) waited
-    """
-)
 # A publication that keeps the tasks makes them where they are seen at once, each batch sharing the plan. It may never
 # go live, and then nobody would look again. Those that replace the tasks go live or leave nothing.
 _KEEPING = "p.state = 'PUBLISHING' AND NOT p.is_replacing"
@@ -122,14 +118,6 @@ LOCK_PLANS_OF_COURSE = text(
         )
     )
     ORDER BY p.id FOR KEY SHARE
-    """
-)
-# Who leaves the class waits for us, so that whoever cleans up after them finds what we have made.
-LOCK_ENROLLMENTS = text(
-    """
-    SELECT FROM enrollments e JOIN classes k ON k.id = e.class_id
-    WHERE k.course_id = :course_id AND e.user_id = :user_id AND e.status = 'ACTIVE'
-    ORDER BY e.id FOR SHARE OF e
     """
 )
 # As a publication would have made it, in the generation that is live. Who is picked what is the same as there. A count
