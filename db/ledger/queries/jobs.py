@@ -23,6 +23,7 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    true,
 )
 
 from db.accounts.queries import SYSTEM, USER
@@ -31,6 +32,7 @@ from db.base import table_of
 from db.ledger.models import Job, JobAttempt, JobEvent
 from db.ledger.rules import (
     LIVE,
+    RETRYABLE,
     AttemptOutcome,
     JobError,
     JobState,
@@ -58,12 +60,13 @@ class SubjectAccess:
     """What a type of subject says of its jobs: how it is read, and who may see and change them.
 
     `readable` and `writable` are conditions over the key of a subject; they may bind the viewer's parameters
-    (`viewer_id`, `viewer_is_editor`).
+    (`viewer_id`, `viewer_is_editor`). `retryable` is one over a job: whether its subject still takes another try of it.
     """
 
     entity: Callable[[], Entity]
     readable: Callable[[ColumnElement[Any]], ColumnElement[bool]]
     writable: Callable[[ColumnElement[Any]], ColumnElement[bool]]
+    retryable: Callable[[FromClause], ColumnElement[bool]] | None = None
 
 
 # Type of subject → its rules. The domains above add theirs in their own queries.py: `SUBJECTS["TaskPlan"] = …`.
@@ -116,6 +119,17 @@ def _has_live_successor(source: FromClause) -> ColumnElement[bool]:
     return exists().where(newer.c.retry_of == source.c.id, newer.c.state.in_(_literal(LIVE)))
 
 
+def _is_wanted(source: FromClause) -> ColumnElement[bool]:
+    """Whether the subject of an ended job takes another try of it; of one without a rule, always."""
+    asked = [
+        or_(source.c.subject_type != literal_column(f"'{name}'"), access.retryable(source))
+        for name, access in SUBJECTS.items()
+        if access.retryable is not None
+    ]
+    ended = source.c.state.in_(_literal(RETRYABLE))
+    return and_(ended, or_(source.c.subject_type.is_(None), and_(true(), *asked)))
+
+
 def _newest_successor(source: FromClause) -> ColumnElement[Any]:
     newer = _JOBS.alias("newest")
     newest = select(newer.c.id).where(newer.c.retry_of == source.c.id).order_by(newer.c.id.desc()).limit(1)
@@ -150,8 +164,8 @@ def _can_cancel(state: str, cancel_requested_at: datetime | None, may_write: boo
     return may_write and JobState(state) in LIVE and cancel_requested_at is None
 
 
-def _can_retry(state: str, has_live_successor: bool, may_write: bool) -> bool:
-    return may_write and is_retryable(state=JobState(state), has_live_successor=has_live_successor)
+def _can_retry(state: str, has_live_successor: bool, may_write: bool, is_wanted: bool) -> bool:
+    return may_write and is_wanted and is_retryable(state=JobState(state), has_live_successor=has_live_successor)
 
 
 JOB = Entity(
@@ -165,6 +179,7 @@ JOB = Entity(
         "subject_key": _subject_key,
         "may_write": _may_write,
         "has_live_successor": _has_live_successor,
+        "is_wanted": _is_wanted,
     },
     visible=_visible,
 )
@@ -207,7 +222,7 @@ JOB.relations.update(
         "retry_of": One(lambda: JOB, on=lambda job, old: old.c.id == job.c.retry_of, is_guarded=True),
         "retried_as": One(lambda: JOB, on=lambda job, new: new.c.id == _newest_successor(job), is_guarded=True),
         "can_cancel": Derived(("state", "cancel_requested_at", "may_write"), _can_cancel),
-        "can_retry": Derived(("state", "has_live_successor", "may_write"), _can_retry),
+        "can_retry": Derived(("state", "has_live_successor", "may_write", "is_wanted"), _can_retry),
         "attempts": Many(
             lambda: JOB_ATTEMPT,
             key=lambda attempt: attempt.c.job_id,

@@ -12,6 +12,7 @@ from sqlalchemy import (
     DateTime,
     FromClause,
     Text,
+    and_,
     any_,
     exists,
     func,
@@ -27,6 +28,7 @@ from db.clock import sql_now
 from db.courses.models import Course, CourseClass, CourseTeacher, Enrollment
 from db.courses.queries import COURSE, COURSE_CLASS
 from db.ledger.queries import JOB, JOBS_OF_SUBJECT, SUBJECTS, SubjectAccess
+from db.plans.jobs import PublishPlan
 from db.plans.models import Plan, PlanExtension, TaskingPlan
 from db.plans.queries.stats import plan_stats
 from db.plans.queries.tasks import TASKS_OF_PLAN
@@ -201,9 +203,28 @@ def _plan_where(
     return holds
 
 
+def _takes_another_try(job: FromClause) -> ColumnElement[bool]:
+    """What `follow_retry` asks: of the newest publication only, and of one that replaces tasks before any opening."""
+    plan, course, tasking = _PLANS.alias("retried"), _COURSES.alias("of_retried"), _TASKINGS.alias("opening")
+    keeps_tasks = job.c.args["keeps_tasks"].astext == literal_column("'true'")
+    has_passed = exists().where(tasking.c.plan_id == plan.c.id, tasking.c.opens_at < sql_now())
+    takes = exists().where(
+        plan.c.id == job.c.subject_id,
+        plan.c.publish_job_id == job.c.id,
+        plan.c.state != literal_column(f"'{PlanState.WITHDRAWN.value}'"),
+        course.c.id == plan.c.course_id,
+        or_(course.c.ends_at.is_(None), course.c.ends_at >= sql_now()),
+        or_(keeps_tasks, and_(or_(plan.c.live_opens_at.is_(None), plan.c.live_opens_at > sql_now()), ~has_passed)),
+    )
+    return or_(job.c.kind != literal_column(f"'{PublishPlan.kind}'"), takes)
+
+
 # Jobs name classmates in their errors: those who learn only see none of a plan's.
 SUBJECTS["TaskPlan"] = SubjectAccess(
-    entity=lambda: PLAN, readable=_plan_where(_sees_everybody), writable=_plan_where(_may_write)
+    entity=lambda: PLAN,
+    readable=_plan_where(_sees_everybody),
+    writable=_plan_where(_may_write),
+    retryable=_takes_another_try,
 )
 
 
