@@ -90,6 +90,7 @@ class ExtendPlanInput:
     closes_at: datetime | None = attr(
         "Until when it may be worked on from now on: later than it is. Absent or null: as it is.", default=None
     )
+    expected_revision: int | None = attr(EXPECTED_REVISION, default=None)
     idempotency_key: str | None = attr(IDEMPOTENCY_KEY, default=None)
 
 
@@ -98,6 +99,7 @@ class DeletePlanInput:
     """A draft to delete."""
 
     plan_id: strawberry.ID = attr("The plan: a draft that was never published.")
+    expected_revision: int | None = attr(EXPECTED_REVISION, default=None)
     idempotency_key: str | None = attr(IDEMPOTENCY_KEY, default=None)
 
 
@@ -107,6 +109,7 @@ class WithdrawPlanInput:
 
     plan_id: strawberry.ID = attr("The plan.")
     reason: str | None = attr("Why: shown at the publication that is cancelled by it.", default=None)
+    expected_revision: int | None = attr(EXPECTED_REVISION, default=None)
     idempotency_key: str | None = attr(IDEMPOTENCY_KEY, default=None)
 
 
@@ -115,6 +118,7 @@ class RestorePlanInput:
     """A plan to restore."""
 
     plan_id: strawberry.ID = attr("The plan: one that is withdrawn.")
+    expected_revision: int | None = attr(EXPECTED_REVISION, default=None)
     idempotency_key: str | None = attr(IDEMPOTENCY_KEY, default=None)
 
 
@@ -279,6 +283,7 @@ async def extend_plan(tx: Tx, viewer: Viewer, input: ExtendPlanInput) -> ExtendP
         target_id=decoded[1],
         due_at=input.due_at,
         closes_at=input.closes_at,
+        expected_revision=input.expected_revision,
         now=tx.now,
     )
     return ExtendPlanPayload(plan_id=done.plan_id, tasking_plan_id=done.tasking_plan_id, job_id=done.job_id)
@@ -288,7 +293,7 @@ async def extend_plan(tx: Tx, viewer: Viewer, input: ExtendPlanInput) -> ExtendP
 async def delete_plan(tx: Tx, viewer: Viewer, input: DeletePlanInput) -> DeletePlanPayload:
     """Delete a draft that was never published. CONFLICT for anything else: that is withdrawn and never deleted."""
     plan_id = require_id(input.plan_id, "planId", types=("TaskPlan",), thing="plan")
-    await commands.delete_plan(tx, actor=viewer, plan_id=plan_id, now=tx.now)
+    await commands.delete_plan(tx, actor=viewer, plan_id=plan_id, expected_revision=input.expected_revision, now=tx.now)
     return DeletePlanPayload(plan_id=plan_id)
 
 
@@ -303,6 +308,7 @@ async def withdraw_plan(tx: Tx, viewer: Viewer, input: WithdrawPlanInput) -> Wit
         actor=viewer,
         plan_id=require_id(input.plan_id, "planId", types=("TaskPlan",), thing="plan"),
         reason=input.reason,
+        expected_revision=input.expected_revision,
         now=tx.now,
     )
     return WithdrawPlanPayload(plan_id=done.plan_id, cancelled_job_id=done.cancelled_job_id)
@@ -319,6 +325,7 @@ async def restore_plan(tx: Tx, viewer: Viewer, input: RestorePlanInput) -> Resto
         tx,
         actor=viewer,
         plan_id=require_id(input.plan_id, "planId", types=("TaskPlan",), thing="plan"),
+        expected_revision=input.expected_revision,
         now=tx.now,
     )
     return RestorePlanPayload(plan_id=saved.plan_id, job_id=saved.job_id)

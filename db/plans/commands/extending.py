@@ -32,13 +32,14 @@ async def extend_plan(
     target_id: UUID | None,
     due_at: datetime | None,
     closes_at: datetime | None,
+    expected_revision: int | None = None,
     now: datetime,
 ) -> Extended:
     """Move the due and closing dates of a course, a class or one learner to later, and keep a record of it.
 
-    Raises Refused: NOT_FOUND, FORBIDDEN at `planId`, and what `decide_extension` finds.
+    Raises Refused: NOT_FOUND, FORBIDDEN at `planId`, CONFLICT at `expectedRevision`, and what `decide_extension` finds.
     """
-    plan, course = await the_plan(tx, actor=actor, plan_id=plan_id, now=now)
+    plan, course = await the_plan(tx, actor=actor, plan_id=plan_id, expected_revision=expected_revision, now=now)
     asked = (target_type, target_id)
     target = (await targets_of(tx, course_id=plan.course_id, wanted=[asked])).get(asked)
     learner = target.user_id if target is not None else None

@@ -7,7 +7,6 @@ from typing import Any, TypedDict
 from uuid import UUID
 
 from db.accounts.rules import Viewer
-from db.errors import Code, refuse
 from db.plans.commands.requesting import (
     Saved,
     ask_to_publish,
@@ -107,8 +106,7 @@ async def update_plan(
 
     Raises Refused: NOT_FOUND, FORBIDDEN at `planId`, CONFLICT at `expectedRevision`, and what `decide_save` finds.
     """
-    plan, course = await the_plan(tx, actor=actor, plan_id=plan_id, now=now)
-    _check_revision(plan, expected_revision)
+    plan, course = await the_plan(tx, actor=actor, plan_id=plan_id, expected_revision=expected_revision, now=now)
     stored = await stored_draft(tx, plan, now=now)
     wanted = stored.saved
     if "taskings" in changes:
@@ -132,8 +130,7 @@ async def publish_plan(
 
     Raises Refused: NOT_FOUND, FORBIDDEN at `planId`, CONFLICT at `expectedRevision`, and what `decide_save` finds.
     """
-    plan, course = await the_plan(tx, actor=actor, plan_id=plan_id, now=now)
-    _check_revision(plan, expected_revision)
+    plan, course = await the_plan(tx, actor=actor, plan_id=plan_id, expected_revision=expected_revision, now=now)
     stored = await stored_draft(tx, plan, now=now)
     standing, facts = stored.standing, facts_of(plan, course)
     decision = await _decide(tx, course, facts, standing, before=standing, publish=True, open_now=open_now, now=now)
@@ -166,12 +163,6 @@ async def _decide(
         open_now=open_now,
         now=now,
     )
-
-
-def _check_revision(plan: Plan, expected: int | None) -> None:
-    if expected is not None and expected != plan.revision:
-        message = f"The plan was saved meanwhile: it is at revision {plan.revision}, not {expected}. Load it again."
-        raise refuse(Code.CONFLICT, message, "expectedRevision", revision=plan.revision)
 
 
 async def _targeted(

@@ -71,10 +71,11 @@ async def the_course(tx: Tx, *, actor: Viewer, course_id: UUID, now: datetime) -
 
 
 async def the_plan(
-    tx: Tx, *, actor: Viewer, plan_id: UUID, now: datetime, is_to_go: bool = False
+    tx: Tx, *, actor: Viewer, plan_id: UUID, expected_revision: int | None, now: datetime, is_to_go: bool = False
 ) -> tuple[Plan, Surroundings]:
-    """A plan that the actor may write, locked, and its course. Raises Refused: NOT_FOUND or FORBIDDEN at `planId`.
+    """A plan that the actor may write, locked, and its course.
 
+    Raises Refused: NOT_FOUND or FORBIDDEN at `planId`; CONFLICT at `expectedRevision` where it has another one by now.
     `is_to_go`: nobody may refer to it any more, so whoever makes tasks of it at this moment is waited for.
     """
     # A plan never changes its course, so that may be read before anything is locked: the course comes first.
@@ -88,6 +89,11 @@ async def the_plan(
     if learns_only and not await tx.scalar(_SEES_OWN_TASK, {"plan_id": plan_id, "user_id": actor.user_id, "now": now}):
         raise refuse(Code.NOT_FOUND, "There is no such plan.", "planId")
     require_course_editor(actor, standing, "planId")
+    if expected_revision not in {None, plan.revision}:
+        message = (
+            f"The plan was saved meanwhile: it is at revision {plan.revision}, not {expected_revision}. Load it again."
+        )
+        raise refuse(Code.CONFLICT, message, "expectedRevision", revision=plan.revision)
     return plan, _surroundings(course, now)
 
 

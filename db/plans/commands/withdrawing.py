@@ -45,15 +45,23 @@ class Withdrawn:
     cancelled_job_id: UUID | None
 
 
-async def withdraw_plan(tx: Tx, *, actor: Viewer, plan_id: UUID, reason: str | None, now: datetime) -> Withdrawn:
+async def withdraw_plan(
+    tx: Tx,
+    *,
+    actor: Viewer,
+    plan_id: UUID,
+    reason: str | None,
+    expected_revision: int | None = None,
+    now: datetime,
+) -> Withdrawn:
     """Take a plan back: learners see that it is withdrawn and cannot work on it. Their tasks stay.
 
     A publication under way is cancelled: one that has not begun at once, one that runs at its next step, and it can
-    no longer go live. Raises Refused: NOT_FOUND, FORBIDDEN at `planId`, BAD_USER_INPUT at `reason`, and what
-    `decide_withdraw` finds.
+    no longer go live. Raises Refused: NOT_FOUND, FORBIDDEN at `planId`, CONFLICT at `expectedRevision`,
+    BAD_USER_INPUT at `reason`, and what `decide_withdraw` finds.
     """
     because = reason_of(reason)
-    plan, course = await the_plan(tx, actor=actor, plan_id=plan_id, now=now)
+    plan, course = await the_plan(tx, actor=actor, plan_id=plan_id, expected_revision=expected_revision, now=now)
     decide_withdraw(facts_of(plan, course))
     in_flight = plan.publish_job_id if plan.state is PlanState.PUBLISHING else None
     plan.state = PlanState.WITHDRAWN
@@ -74,24 +82,30 @@ async def withdraw_plan(tx: Tx, *, actor: Viewer, plan_id: UUID, reason: str | N
     return Withdrawn(plan_id, in_flight)
 
 
-async def restore_plan(tx: Tx, *, actor: Viewer, plan_id: UUID, now: datetime) -> Saved:
+async def restore_plan(
+    tx: Tx, *, actor: Viewer, plan_id: UUID, expected_revision: int | None = None, now: datetime
+) -> Saved:
     """Bring a plan back as it was, and publish it again.
 
-    Raises Refused: NOT_FOUND, FORBIDDEN at `planId`, and what `decide_restore` finds.
+    Raises Refused: NOT_FOUND, FORBIDDEN at `planId`, CONFLICT at `expectedRevision`, and what `decide_restore` finds.
     """
-    plan, course = await the_plan(tx, actor=actor, plan_id=plan_id, now=now)
+    plan, course = await the_plan(tx, actor=actor, plan_id=plan_id, expected_revision=expected_revision, now=now)
     stored = await stored_draft(tx, plan, now=now)
     decision = decide_restore(facts_of(plan, course), stored.standing, now=now)
     writes = stored.is_void or bool(decision.opened_now)
     return await write_plan(tx, plan, decision, actor=actor, writes_taskings=writes, now=now)
 
 
-async def delete_plan(tx: Tx, *, actor: Viewer, plan_id: UUID, now: datetime) -> None:
+async def delete_plan(
+    tx: Tx, *, actor: Viewer, plan_id: UUID, expected_revision: int | None = None, now: datetime
+) -> None:
     """Delete a draft that was never published.
 
-    Raises Refused: NOT_FOUND, FORBIDDEN at `planId`, and what `decide_delete` finds.
+    Raises Refused: NOT_FOUND, FORBIDDEN at `planId`, CONFLICT at `expectedRevision`, and what `decide_delete` finds.
     """
-    plan, course = await the_plan(tx, actor=actor, plan_id=plan_id, now=now, is_to_go=True)
+    plan, course = await the_plan(
+        tx, actor=actor, plan_id=plan_id, expected_revision=expected_revision, now=now, is_to_go=True
+    )
     decide_delete(facts_of(plan, course))
     tx.expunge(plan)
     while await tx.affect(_DELETE_TASKS, {"plan_id": plan_id, "size": _BATCH}) >= _BATCH:

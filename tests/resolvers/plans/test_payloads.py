@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
 from sqlalchemy import text
 
 from db.accounts.rules import Role, Viewer
@@ -49,6 +50,23 @@ async def test_a_publication_under_way_is_named_by_what_cancelled_it(world: Worl
     for _ in range(2):
         done = await teacher.does("withdrawPlan", given, selection)
         assert (done["plan"]["state"], done["cancelledJob"]) == ("WITHDRAWN", job)
+
+
+@pytest.mark.parametrize(
+    "mutation", ["updatePlan", "publishPlan", "extendPlan", "withdrawPlan", "restorePlan", "deletePlan"]
+)
+async def test_who_has_not_seen_the_newest_revision_changes_nothing(world: World, teacher: Api, mutation: str) -> None:
+    plan_id = (await world.create()).plan_id if mutation == "deletePlan" else await world.published()
+    if mutation == "restorePlan":
+        await world.withdraw(plan_id)
+    before = await world.plan(plan_id)
+    given: dict[str, Any] = {"planId": id_of("TaskPlan", plan_id), "expectedRevision": before.revision - 1}
+    if mutation == "extendPlan":
+        given |= {"targetId": id_of("CourseClass", world.class_id), "closesAt": "2100-01-01T00:00:00Z"}
+    assert await teacher.refused(mutation, given) == [("CONFLICT", "input.expectedRevision")]
+    assert await world.plan(plan_id) == before
+    await teacher.does(mutation, {**given, "expectedRevision": before.revision}, "userErrors { code }")
+    assert await world.rows("SELECT revision FROM plans WHERE id = :id", id=plan_id) != [(before.revision,)]
 
 
 async def test_a_deleted_draft_is_named_and_gone(world: World, teacher: Api) -> None:
