@@ -4,7 +4,7 @@ import os
 import socket
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -164,11 +164,12 @@ def test_an_exception_is_told_by_its_class_and_never_by_its_words(environment: p
 
 def test_a_collector_that_does_not_answer_keeps_nobody_from_ending(environment: pytest.MonkeyPatch) -> None:
     environment.setattr(exporting, "LAST_SECONDS", 0.1)
+    environment.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "600")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         tracing.start("holdfast-test")
         with tracing.asking(kinds=["a"], queues=["b"]):
             pass
-        began = time.monotonic()
         tracing.stop()
-        assert time.monotonic() - began < 2
+        # What sends still waits for an answer, and nobody waits for it.
+        assert "last-spans" in {thread.name for thread in threading.enumerate()}

@@ -127,7 +127,7 @@ async def test_somebody_who_locks_a_job_and_does_nothing_keeps_no_other_job_wait
         await tx.execute(text("SELECT FROM jobs WHERE id = ANY (:ids) FOR UPDATE"), {"ids": [held, waiting]})
         others = [await ask(database, Steps(3, 0.01)) for _ in range(12)]
         for job_id in others:
-            await until_state(database, job_id, "completed", seconds=6)
+            await until_state(database, job_id, "completed")
     await assert_all_done_once(database, others, 3)
     await assert_all_done_once(database, [held], 6)
     await assert_all_done_once(database, [waiting], 2)

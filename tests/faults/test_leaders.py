@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import subprocess
-import time
 from datetime import timedelta
 
 import pytest
@@ -19,14 +18,12 @@ pytestmark = pytest.mark.faults
 
 WORKER = "tests.support.recurring_worker"
 LOCK_TICKS = text("LOCK TABLE schedule_ticks IN EXCLUSIVE MODE")
-# With these settings it takes half a second, on a machine that has the time.
-FAILOVER_SECONDS = 10.0
 
 
 def start(workers: Fleet, **settings: str) -> "subprocess.Popen[bytes]":
     # A lease that a busy machine does not lose by itself.
     lease = {"heartbeat_seconds": "0.5", "deadline_seconds": "3", "lease_seconds": "4"}
-    return workers.start(module=WORKER, schedule_poll_seconds="0.2", **lease, **settings)
+    return workers.start(module=WORKER, schedule_poll_seconds="0.2", **{**lease, **settings})
 
 
 async def until_workers(database: Database, count: int) -> None:
@@ -77,15 +74,17 @@ async def assert_one_job_for_each_tick(database: Database) -> None:
     assert counted["jobs"] > 0
 
 
-async def test_a_leader_that_is_killed_is_followed_within_seconds(database: Database, workers: Fleet) -> None:
-    processes = {f"w{number}": start(workers) for number in (1, 2)}
+async def test_a_leader_that_is_killed_is_followed_without_waiting_for_its_lease(
+    database: Database, workers: Fleet
+) -> None:
+    # Whoever waits for the lease waits for longer than this test does.
+    lease = {"deadline_seconds": "300", "lease_seconds": "600"}
+    processes = {f"w{number}": start(workers, **lease) for number in (1, 2)}
     await until_workers(database, 2)
     first = await until_another_leads(database)
     await until_ticks(database, 2)
     processes[first[1]].kill()
-    began = time.monotonic()
     second = await until_another_leads(database, first)
-    assert time.monotonic() - began < FAILOVER_SECONDS
     assert second[0] == first[0] + 1
     await until_ticks(database, 2)
     await assert_one_job_for_each_tick(database)

@@ -1,7 +1,5 @@
 """Limits under several real workers: never exceeded, as the handlers see it, and nobody waits for a poll."""
 
-import time
-
 import pytest
 
 from db.ledger import commands as ledger
@@ -13,9 +11,15 @@ from tests.support.workers import Fleet, until, until_workers
 pytestmark = pytest.mark.faults
 
 JOBS = 40
-# Whoever waits for the next poll waits for much longer than all of the jobs take together.
-SELDOM = {"poll_seconds": "6", "slots": "5"}
-AT_MOST_SECONDS = 12.0
+# Whoever waits for the next poll, or for a job to be taken from somebody, waits for longer than these tests do.
+SELDOM = {
+    "poll_seconds": "600",
+    "slots": "5",
+    "heartbeat_seconds": "0.5",
+    "deadline_seconds": "300",
+    "lease_seconds": "600",
+    "unclaimed_seconds": "600",
+}
 
 
 async def limit(database: Database, *, total: int | None, per_key: int | None) -> None:
@@ -28,7 +32,7 @@ async def until_all_done(database: Database) -> None:
         rows = await database.reader.fetch("SELECT count(*) AS n FROM crowds")
         return bool(rows[0]["n"] == JOBS)
 
-    await until(done, seconds=AT_MOST_SECONDS, what="the end of all of them")
+    await until(done, seconds=90, what="the end of all of them")
 
 
 @pytest.mark.parametrize(
@@ -42,10 +46,8 @@ async def test_a_limit_is_reached_and_never_exceeded(
     for _ in range(2):
         workers.start(**SELDOM)
     await until_workers(database, 2)
-    began = time.monotonic()
     ids = [await ask(database, Crowd(key="abcd"[number % 4])) for number in range(JOBS)]
     await until_all_done(database)
-    assert time.monotonic() - began < AT_MOST_SECONDS
     (peak,) = await database.reader.fetch("SELECT max(of_all) AS of_all, max(of_key) AS of_key FROM crowds")
     assert peak["of_all"] <= expected[0]
     assert peak["of_key"] <= expected[1]

@@ -19,7 +19,7 @@ from tests.support.servers import Servers
 from tests.support.workers import until
 
 STEADY = WorkerSettings(heartbeat_seconds=0.05, deadline_seconds=30, lease_seconds=40)
-SHORT = WorkerSettings(heartbeat_seconds=0.05, deadline_seconds=0.5, lease_seconds=0.8)
+SHORT = WorkerSettings(heartbeat_seconds=0.05, deadline_seconds=2, lease_seconds=3)
 
 
 class Wrist:

@@ -17,6 +17,7 @@ from db.environment import SetupError
 from db.session import Database
 from jobs.probes import Page
 from jobs.settings import WorkerSettings
+from tests.support.facts import PATIENCE_SECONDS
 from tests.support.kinds import Blocks, make_effects
 from tests.support.ledger import ask
 from tests.support.workers import fleet, until, until_state
@@ -90,14 +91,14 @@ async def test_a_worker_whose_loop_does_not_turn_is_to_be_started_anew_and_still
 
     def look() -> None:
         # From another thread: this one's loop is what is stuck.
-        answer = httpx.get(f"http://127.0.0.1:{page.port}/livez", timeout=10)
+        answer = httpx.get(f"http://127.0.0.1:{page.port}/livez", timeout=PATIENCE_SECONDS)
         found.append((answer.status_code, answer.text))
 
     began = time.monotonic()
     while time.monotonic() < began + 0.4:
         pass
     stuck = asyncio.get_running_loop().run_in_executor(None, look)
-    while not found and time.monotonic() < began + 10:
+    while not found and time.monotonic() < began + PATIENCE_SECONDS:
         pass
     await stuck
     assert found[0][0] == 503
