@@ -55,9 +55,16 @@ class LimitSettings(BaseSettings):
     sockets_per_address: int = Field(
         default=20, ge=1, description="open sockets and streams from one address on one server"
     )
-    waiting_events: int = Field(default=256, ge=1, description="events that wait for a slow reader")
+    waiting_events: int = Field(
+        default=256, ge=1, description="events of a stream, or answers on a socket, that wait for a slow reader"
+    )
+    waiting_bytes: int = Field(
+        default=2 * 1024 * 1024,
+        ge=1024,
+        description="bytes of events that wait on a socket or a streamed answer; of a socket's answers as many again",
+    )
     slow_reader_seconds: float = Field(
-        default=5.0, gt=0, description="seconds that events wait for a reader who does not read"
+        default=5.0, gt=0, description="seconds that what is full waits for a reader who does not read"
     )
     init_seconds: float = Field(default=10.0, gt=0, description="seconds until connection_init")
     ping_seconds: float = Field(default=20.0, gt=0, description="seconds between pings of a socket")

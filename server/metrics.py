@@ -6,6 +6,7 @@ No label holds anything that a client can choose freely.
 import hmac
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
 from starlette.requests import Request
@@ -28,15 +29,23 @@ EVENTS = Counter("holdfast_stream_events_total", "Events sent to subscribers")
 ENDED = Counter("holdfast_streams_ended_total", "Streams that ended, by why", ["transport", "reason"])
 
 
+@dataclass(slots=True)
+class OpenStream:
+    """A stream that is open. `reason` is why it ends, one of a few words: "error" unless whoever serves it says."""
+
+    reason: str = "error"
+
+
 @contextmanager
-def open_stream(transport: str) -> Iterator[None]:
-    """Count a stream for as long as it is open."""
-    gauge = STREAMS.labels(transport)
+def open_stream(transport: str) -> Iterator[OpenStream]:
+    """Count a stream for as long as it is open, and its end."""
+    stream, gauge = OpenStream(), STREAMS.labels(transport)
     gauge.inc()
     try:
-        yield
+        yield stream
     finally:
         gauge.dec()
+        ENDED.labels(transport, stream.reason).inc()
 
 
 async def metrics(request: Request) -> Response:

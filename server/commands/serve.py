@@ -13,6 +13,7 @@ from db.environment import load
 from server.limits import LimitSettings
 from server.listening import listen, url_of
 from server.settings import ServerSettings
+from server.transports.frames import BoundedSocket
 
 # How many new objects, and how many collections of the younger ones, until older ones are looked through.
 COLLECT_AFTER = (10_000, 20, 50)
@@ -59,7 +60,7 @@ def serve(
         factory=True,
         loop="uvloop",
         http="httptools",
-        ws="websockets-sansio",
+        ws=BoundedSocket,
         ws_max_size=load(LimitSettings).body_bytes,
         # Events are small: packing each costs a busy server more than it saves.
         ws_per_message_deflate=False,

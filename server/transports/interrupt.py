@@ -1,7 +1,7 @@
 """Ending a piece of work from outside, for a reason that whoever started it can tell."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Collection, Coroutine
 from contextlib import asynccontextmanager
 from types import TracebackType
 
@@ -9,6 +9,8 @@ from starlette.types import Receive
 
 # A request that is answered sooner than this never pays for a task that watches whether its client is still there.
 WATCH_AFTER_SECONDS = 0.05
+# How often a task that is to end is told so again.
+CANCEL_AGAIN_SECONDS = 0.5
 
 
 class Interruptible:
@@ -82,6 +84,17 @@ async def alongside(*others: Coroutine[object, object, None]) -> AsyncIterator[N
     try:
         yield
     finally:
-        for task in tasks:
+        await ended(tasks)
+
+
+async def ended(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait until they are gone, whatever they raise.
+
+    A cancellation gets lost where it comes when what `asyncio.wait_for` waits for is done, before Python 3.12. redis-py
+    waits so, for the rate limit of an operation and for the hints of a stream, which would then never end.
+    """
+    while running := [task for task in tasks if not task.done()]:
+        for task in running:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.wait(running, timeout=CANCEL_AGAIN_SECONDS)
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -30,6 +30,8 @@ SIGNED_OUT = {
     "message": "The token has expired or was revoked: the stream ends.",
     "extensions": {"code": Code.UNAUTHENTICATED},
 }
+# What may come of a stream, other than an error, which has a code.
+ENDS = frozenset({"ok", "gone", "slow", "signed out", "draining"})
 # How long a broken-off answer waits for a client that does not read, before the connection is dropped.
 LAST_WORD_SECONDS = 2.0
 
@@ -57,10 +59,12 @@ async def stream(
             scope["state"]["outcome"] = refusal.code
             await _finish(send, framing.failure([refusal.error]) + framing.ending)
             return
-        places.enter_context(metrics.open_stream(framing.name))
-        scope["state"]["outcome"] = await _serve(
+        counted = places.enter_context(metrics.open_stream(framing.name))
+        outcome = await _serve(
             receive, send, edge=edge, framing=framing, operation=operation, context=context, admission=admission
         )
+        scope["state"]["outcome"] = outcome
+        counted.reason = outcome if outcome in ENDS else "error"
 
 
 async def send_events(send: Send, bodies: list[dict[str, Any]], *, headers: Mapping[str, str] | None = None) -> None:
@@ -81,19 +85,20 @@ async def _serve(
     admission: Admission,
 ) -> str:
     """Send events until there are no more, the client leaves, the token ends, or the server shuts down."""
-    mailbox = Mailbox(edge.limits.waiting_events, patience_seconds=edge.limits.slow_reader_seconds)
+    limits = edge.limits
+    mailbox = Mailbox(limits.waiting_events, limits.waiting_bytes, patience_seconds=limits.slow_reader_seconds)
     async with WhilePresent(receive, after_seconds=0) as work:
         with watched(edge, admission, lambda: work.interrupt("signed out")) as follow, follow(context):
             events = edge.operations.events(operation, context)
             async with alongside(_read(events, framing, mailbox, work), _drained(edge, work)):
-                await _write(send, framing, mailbox, edge.limits.heartbeat_seconds)
+                await _write(send, framing, mailbox, limits.heartbeat_seconds)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LAST_WORD_SECONDS):
             if work.reason == "signed out":
                 await _finish(send, framing.failure([SIGNED_OUT]) + framing.ending)
             elif work.reason != "gone":
                 await _finish(send, b"")
-    return work.reason or "ok"
+    return work.reason or mailbox.outcome
 
 
 async def _read(events: AsyncGenerator[Event, None], framing: Framing, mailbox: Mailbox, work: Interruptible) -> None:
@@ -107,19 +112,22 @@ async def _read(events: AsyncGenerator[Event, None], framing: Framing, mailbox: 
     except FellBehind:
         work.interrupt("slow")
     except Rejected as rejection:
-        mailbox.close(framing.failure(rejection.errors) + framing.ending)
+        code = rejection.errors[0]["extensions"]["code"]
+        mailbox.close(framing.failure(rejection.errors) + framing.ending, outcome=code)
 
 
 async def _write(send: Send, framing: Framing, mailbox: Mailbox, heartbeat_seconds: float) -> None:
     while True:
         try:
             async with asyncio.timeout(heartbeat_seconds):
-                frames = await mailbox.take()
+                taken = await mailbox.take()
         except TimeoutError:
-            frames = framing.heartbeat
-        if frames is None:
+            taken = framing.heartbeat, 0
+        if taken is None:
             return
-        await send({"type": "http.response.body", "body": frames, "more_body": True})
+        body, events = taken
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        metrics.EVENTS.inc(events)
 
 
 async def _drained(edge: Edge, work: Interruptible) -> None:

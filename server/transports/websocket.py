@@ -6,8 +6,8 @@ code, and is carried out in one place, `_Connection.serve`.
 """
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import ExitStack, aclosing, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, aclosing, contextmanager, nullcontext
 
 from graphql import GraphQLError, OperationType
 from starlette.datastructures import Headers
@@ -28,14 +28,22 @@ from server.graphql.params import params_from_json
 from server.graphql.size import hold_to_size
 from server.refusals import Rejected, RequestRefused, too_much
 from server.transports import protocol
-from server.transports.interrupt import Interruptible, alongside
+from server.transports.interrupt import Interruptible, alongside, ended
 from server.transports.outbox import Outbox
 from server.transports.protocol import SUBPROTOCOL, CloseCode, Closed, Incoming
 from server.transports.streaming import LAST_WORD_SECONDS, SIGNED_OUT
 
 # The length to which the standard wants a `tracestate` to be carried.
 LONGEST_STATE = 512
-TOO_SLOW = (CloseCode.TRY_AGAIN_LATER, "Too many events wait for you: connect again")
+TOO_SLOW = (CloseCode.TRY_AGAIN_LATER, "Too much waits for you: connect again")
+# Why a stream ends that is ended with its whole connection; where there is no reason, the client has gone.
+ENDINGS = {
+    CloseCode.UNAUTHORIZED: "signed out",
+    CloseCode.SERVICE_RESTART: "draining",
+    CloseCode.TRY_AGAIN_LATER: "slow",
+}
+# What sending raises where nobody is there any more.
+GONE = (RuntimeError, OSError, WebSocketDisconnect)
 
 
 async def graphql(scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,7 +74,8 @@ class _Connection:
         self._socket = socket
         self._address = address_of(socket.scope)
         self._state = socket.scope["state"]
-        self._outbox = Outbox(edge.limits.waiting_events, patience_seconds=edge.limits.slow_reader_seconds)
+        limits = edge.limits
+        self._outbox = Outbox(limits.waiting_events, limits.waiting_bytes, patience_seconds=limits.slow_reader_seconds)
         self._operations: dict[str, asyncio.Task[None]] = {}
         self._admission: Admission | None = None
         self._admitted = asyncio.Event()
@@ -79,9 +88,7 @@ class _Connection:
     async def serve(self) -> None:
         """Read messages until the client leaves or there is a reason to close."""
         await self._socket.accept(SUBPROTOCOL)
-        others = alongside(
-            self._outbox.send_all(self._socket.send), self._time_init(), self._beat(), self._close_on_drain()
-        )
+        others = alongside(self._send(), self._time_init(), self._beat(), self._close_on_drain())
         with self._watch:
             async with self._work, others:
                 try:
@@ -89,7 +96,7 @@ class _Connection:
                 except Closed as closed:
                     self._ending = closed
         open_operations = list(self._operations)
-        await self._end_operations()
+        await ended(list(self._operations.values()))
         if self._ending is not None:
             self._state["outcome"] = self._ending.code.name.lower()
             await self._say_last(self._ending, open_operations)
@@ -111,7 +118,7 @@ class _Connection:
                 if closed.code is not CloseCode.TRY_AGAIN_LATER:
                     await self._outbox.flush(self._socket.send)
                 await self._socket.close(closed.code, closed.reason[:120])
-        except (TimeoutError, RuntimeError, OSError, WebSocketDisconnect):
+        except (TimeoutError, *GONE):
             # Gone meanwhile, or not reading. The connection is dropped when we return.
             return
 
@@ -130,13 +137,21 @@ class _Connection:
         idle_seconds = 0.0
         while True:
             await asyncio.sleep(limits.ping_seconds)
-            if not self._was_heard:
+            # One that is not listened to, because it does not read what it asked for, has its own time limit.
+            if not self._was_heard and not self._outbox.is_full():
                 self._close(CloseCode.TERMINATED, "No answer to ping")
             idle_seconds = 0.0 if self._operations else idle_seconds + limits.ping_seconds
             if idle_seconds >= limits.idle_seconds:
                 self._close(CloseCode.NORMAL, "Idle")
             self._was_heard = False
             self._outbox.put(protocol.PING)
+
+    async def _send(self) -> None:
+        try:
+            await self._outbox.send_all(self._socket.send)
+        except GONE:
+            # Perhaps nobody reads from the socket now, to notice it there.
+            self._work.interrupt("gone")
 
     async def _close_on_drain(self) -> None:
         await self._edge.streams.draining.wait()
@@ -146,6 +161,9 @@ class _Connection:
 
     async def _read(self) -> None:
         while True:
+            # Nobody can ask for more than they read: until then what they send waits at their end.
+            if not await self._outbox.has_room():
+                raise Closed(*TOO_SLOW)
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
                 return
@@ -170,9 +188,10 @@ class _Connection:
             case "subscribe":
                 self._subscribe(message, size)
             case "complete":
-                task = self._operations.pop(message.id, None)
-                if task is not None:
-                    task.cancel()
+                if message.id in self._operations:
+                    await ended([self._operations[message.id]])
+                    # One that had not begun has not gone by itself.
+                    self._operations.pop(message.id, None)
             case _:
                 raise Closed(CloseCode.BAD_REQUEST, f"There is no message of type {message.type[:40]!r}.")
 
@@ -284,7 +303,7 @@ class _Connection:
     async def _stream(self, id_: str, operation: Operation, admission: Admission) -> None:
         context = self._edge.context(viewer=admission.viewer, request_id=self._state["request_id"])
         place = str(admission.viewer.user_id) if admission.viewer else f"address:{self._address}"
-        with self._edge.streams.per_viewer.hold(place), metrics.open_stream("websocket"), self._follow(context):
+        with self._edge.streams.per_viewer.hold(place), self._counted(), self._follow(context):
             opening = protocol.opening_of(id_)
             async with aclosing(self._edge.operations.events(operation, context)) as events:
                 async for event in events:
@@ -292,8 +311,16 @@ class _Connection:
                         raise FellBehind
         self._outbox.put(protocol.complete(id_))
 
-    async def _end_operations(self) -> None:
-        tasks = list(self._operations.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count a stream, and why it ends."""
+        with metrics.open_stream("websocket") as stream:
+            try:
+                yield
+                stream.reason = "ok"
+            except FellBehind:
+                stream.reason = "slow"
+                raise
+            except asyncio.CancelledError:
+                stream.reason = "gone" if self._ending is None else ENDINGS.get(self._ending.code, "error")
+                raise

@@ -114,6 +114,16 @@ async def test_a_client_that_leaves_ends_its_operations(server: Running, stage: 
     assert server.edge.streams.per_viewer.taken == 0
 
 
+async def test_an_operation_that_is_ended_while_it_begins_leaves_nothing_behind(server: Running, token: str) -> None:
+    async with socket_to(server) as socket:
+        await socket.init(token)
+        for _ in range(2):
+            await socket.subscribe("1", "subscription { news }")
+        assert (await socket.closed())[0] == 4409
+    await until(lambda: server.edge.streams.per_address.taken == 0)
+    assert server.edge.streams.per_viewer.taken == 0
+
+
 BREACHES: list[tuple[list[Any], int, str]] = [
     ([b"binary"], 4400, "Messages must be text."),
     (["no json"], 4400, "A message must be JSON."),
@@ -251,7 +261,7 @@ async def test_a_reader_too_slow_for_its_buffer_is_told_to_connect_again(server:
         await socket.subscribe("1", "subscription { flood }")
         # Nothing is read until the source has been closed, because too much was waiting.
         await stage.closed.wait()
-        assert await socket.closed() == (1013, "Too many events wait for you: connect again")
+        assert await socket.closed() == (1013, "Too much waits for you: connect again")
 
 
 async def test_a_source_that_its_reader_falls_behind_has_the_socket_closed_for_another_try(
@@ -261,7 +271,7 @@ async def test_a_source_that_its_reader_falls_behind_has_the_socket_closed_for_a
         await socket.init(token)
         await socket.subscribe("1", "subscription { news }")
         stage.news.put_nowait(FellBehind())
-        assert await socket.closed() == (1013, "Too many events wait for you: connect again")
+        assert await socket.closed() == (1013, "Too much waits for you: connect again")
 
 
 @pytest.mark.edge(limits={"waiting_events": 8})

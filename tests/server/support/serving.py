@@ -23,6 +23,7 @@ from server.jwt import JwtSettings
 from server.lifespan import Settings
 from server.limits import LimitSettings
 from server.routes import application
+from server.transports.frames import BoundedSocket
 from tests.support.people import person
 
 # Tests share one address and are quick: what limits them is set by those that try the limit.
@@ -91,7 +92,7 @@ async def serving(
         access_log=False,
         lifespan="on",
         http="httptools",
-        ws="websockets-sansio",
+        ws=BoundedSocket,
         timeout_graceful_shutdown=5,
     )
     server = Uvicorn(config)
