@@ -1,5 +1,6 @@
 """The one mapping of errors to GraphQL: refusals become `userErrors`, everything else a coded top-level error."""
 
+import re
 import traceback
 from typing import Any
 
@@ -40,6 +41,10 @@ OUTAGES = (
 GAVE_UP = frozenset({"57014", "55P03"})
 # Connections that broke, a server that stops or starts, and one that has no connection left.
 LOST = frozenset({"08", "57", "53"})
+# What graphql-core says of variables.
+_OF_VARIABLE = re.compile(r"Variable '\$(\w+)' has invalid value(?: at (\S+))?: (.*)", re.DOTALL)
+_FOUND = re.compile(r",? [fF]ound: .*", re.DOTALL)
+_NAMED = re.compile(r"to include (?:required|unknown) field '(\w+)'")
 
 
 @strawberry.type(description="One reason why a mutation was refused. Nothing was written.")
@@ -83,6 +88,7 @@ def present(error: GraphQLError, *, request_id: str) -> dict[str, Any]:
         case None:
             # GraphQL's own: syntax, validation, variables. A resolver never raises a bare GraphQLError.
             shown["extensions"] = {"code": Code.BAD_USER_INPUT, **(error.extensions or {})}
+            _name_variable(shown)
         case LimitExceeded():
             facts = {"limit": cause.limit, "allowed": cause.allowed, "asked": cause.asked}
             shown["message"] = str(cause)
@@ -120,6 +126,23 @@ def _cause(error: GraphQLError) -> BaseException | None:
     while isinstance(cause, GraphQLError):
         cause = cause.original_error
     return cause
+
+
+def _name_variable(shown: dict[str, Any]) -> None:
+    """Where a variable has a wrong value, say where in it, as `field` of a UserError does: GraphQL has it in words."""
+    found = _OF_VARIABLE.match(shown["message"])
+    if found is None:
+        return
+    name, below, rest = found.groups()
+    named = _NAMED.search(rest)
+    argument = [name, *re.findall(r"\w+", below or ""), *(named.groups() if named else ())]
+    why = rest.replace(" not to be None.", ", which must not be null.")
+    if named:
+        # What was sent is known to who has sent it, and is shown as Python writes it.
+        why = _FOUND.sub("", rest)
+        why += "" if why.endswith("?") else "."
+    shown["message"] = f"Variable '${name}' has invalid value{f' at {below}' if below else ''}: {why}"
+    shown["extensions"]["argument"] = argument
 
 
 def _log_fault(cause: BaseException, error: GraphQLError, request_id: str) -> None:

@@ -1,0 +1,57 @@
+"""Values that do not fit their types: a client is told where, by a path as well as in words."""
+
+from typing import Any
+
+import pytest
+
+from db.session import Database
+from tests.support.api import Api
+
+CREATE = "mutation ($input: CreatePlanInput!) { createPlan(input: $input) { plan { id } } }"
+DATES = {"targetId": "x", "opensAt": "2026-03-01T09:00:00Z", "dueAt": "2026-03-02T09:00:00Z"}
+PLAN = {"courseId": "x", "type": "READING", "title": "x", "settings": {}, "taskingPlans": []}
+
+
+@pytest.mark.parametrize(
+    ("changes", "argument", "says"),
+    [
+        ({"type": "NOPE"}, ["type"], "at .type: Value 'NOPE' does not exist in 'PlanType' enum."),
+        ({"title": None}, ["title"], "at .title: Expected value of non-null type 'String!', which must not be null."),
+        (
+            {"speed": 1},
+            ["speed"],
+            "value: Expected value of type 'CreatePlanInput' not to include unknown field 'speed'.",
+        ),
+        ({"titel": "x"}, ["titel"], "not to include unknown field 'titel'. Did you mean 'title'?"),
+        (
+            {"taskingPlans": [DATES]},
+            ["taskingPlans", "0", "closesAt"],
+            "at .taskingPlans[0]: Expected value of type 'TaskingPlanInput' to include required field 'closesAt'.",
+        ),
+        (
+            {"taskingPlans": [{**DATES, "closesAt": "2026-02-31T10:00:00Z"}]},
+            ["taskingPlans", "0", "closesAt"],
+            "'2026-02-31T10:00:00Z' is not a DateTime. It is written like one, but there is no such day or time.",
+        ),
+        (
+            {"taskingPlans": [{**DATES, "closesAt": "x" * 1_000}]},
+            ["taskingPlans", "0", "closesAt"],
+            f"'{'x' * 59}… is not a DateTime. Write RFC 3339 with an offset, such as 2026-03-01T09:00:00Z.",
+        ),
+    ],
+)
+async def test_a_wrong_variable_is_named_by_its_path(
+    database: Database, changes: dict[str, Any], argument: list[str], says: str
+) -> None:
+    (error,) = (await Api(database, None).ask(CREATE, input=PLAN | changes))["errors"]
+    assert error["extensions"] == {"code": "BAD_USER_INPUT", "argument": ["input", *argument]}
+    assert error["message"].startswith("Variable '$input' has invalid value")
+    assert error["message"].endswith(says)
+
+
+async def test_a_wrong_instant_in_the_document_is_named_by_its_place(database: Database) -> None:
+    query = '{ viewer { tasks(filter: {dueBefore: "2026-11-30", dueFrom: "2026-11-30T10:00:00Z"}) { totalCount } } }'
+    (error,) = (await Api(database, None).ask(query))["errors"]
+    assert error["message"].startswith("'2026-11-30' is not a DateTime.")
+    assert error["locations"] == [{"line": 1, "column": query.index('"2026-11-30"') + 1}]
+    assert error["extensions"]["code"] == "BAD_USER_INPUT"
