@@ -22,7 +22,7 @@ PLAN = {"courseId": "x", "type": "READING", "title": "x", "settings": {}, "taski
             ["speed"],
             "value: Expected value of type 'CreatePlanInput' not to include unknown field 'speed'.",
         ),
-        ({"titel": "x"}, ["titel"], "not to include unknown field 'titel'. Did you mean 'title'?"),
+        ({"titel": "x"}, ["titel"], "not to include unknown field 'titel'. Did you mean 'title' or 'type'?"),
         (
             {"taskingPlans": [DATES]},
             ["taskingPlans", "0", "closesAt"],
