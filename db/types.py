@@ -8,6 +8,11 @@ from sqlalchemy import DateTime, Dialect, Text, TypeDecorator
 
 E = TypeVar("E", bound=StrEnum)
 
+# The instants that are taken from outside, both ends included. Beyond them an offset leaves Python's years, and what
+# reads rows gives infinities back, which can be compared with nothing.
+EARLIEST_INSTANT = datetime(1900, 1, 1, tzinfo=UTC)
+LATEST_INSTANT = datetime(8999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
+
 
 class EnumText(TypeDecorator[E], Generic[E]):
     """A StrEnum stored as its text. The table's CHECK names the values: a new one is a migration, not a cast."""
