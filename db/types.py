@@ -6,12 +6,11 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import DateTime, Dialect, Text, TypeDecorator
 
-E = TypeVar("E", bound=StrEnum)
+from db.instants import EARLIEST_INSTANT, LATEST_INSTANT
 
-# The instants that are taken from outside, both ends included. Beyond them an offset leaves Python's years, and what
-# reads rows gives infinities back, which can be compared with nothing.
-EARLIEST_INSTANT = datetime(1900, 1, 1, tzinfo=UTC)
-LATEST_INSTANT = datetime(8999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
+__all__ = ["EARLIEST_INSTANT", "LATEST_INSTANT", "EnumText", "Instant"]
+
+E = TypeVar("E", bound=StrEnum)
 
 
 class EnumText(TypeDecorator[E], Generic[E]):
