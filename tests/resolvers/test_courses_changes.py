@@ -122,7 +122,8 @@ async def test_a_course_that_is_over_refuses_writes_until_its_end_is_moved(datab
 
 
 async def test_a_class_is_made_changed_and_tells_the_jobs_that_follow(database: Database) -> None:
-    root, teacher, learner = await admin(database), await person(database, "Tea"), await person(database, "Lea")
+    root, stranger = await admin(database), await person(database, "Sam")
+    teacher, learner = await person(database, "Tea"), await person(database, "Lea")
     course_id = await make_course(database, root, teachers=[teacher])
     api = Api(database, teacher)
     made = await api.does(
@@ -151,7 +152,17 @@ async def test_a_class_is_made_changed_and_tells_the_jobs_that_follow(database: 
     before = await everything(database)
     assert await api.refused(
         "updateClass", {"classId": class_id, "name": None, "teacherId": "nonsense", "courseId": NOTHING}
-    ) == [("NOT_FOUND", "input.courseId")]
+    ) == [("NOT_FOUND", "input.courseId"), ("BAD_USER_INPUT", "input.name"), ("NOT_FOUND", "input.teacherId")]
+    wrong = {"name": " ", "teacherId": "zz", "courseId": "zz", "coTeacherIds": ["q", user_id(teacher)]}
+    for viewer in (root, teacher):
+        assert await Api(database, viewer).refused("createClass", wrong) == [
+            ("NOT_FOUND", "input.courseId"),
+            ("BAD_USER_INPUT", "input.name"),
+            ("NOT_FOUND", "input.teacherId"),
+            ("NOT_FOUND", "input.coTeacherIds.0"),
+        ]
+    # Rights come first: whoever teaches nothing is told nothing of what else is wrong.
+    assert await Api(database, stranger).refused("createClass", wrong) == [("NOT_FOUND", "input.courseId")]
     assert await api.refused("updateClass", {"classId": class_id, "name": None, "teacherId": "nonsense"}) == [
         ("BAD_USER_INPUT", "input.name"),
         ("NOT_FOUND", "input.teacherId"),

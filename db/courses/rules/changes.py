@@ -9,7 +9,7 @@ from uuid import UUID
 from db.accounts.rules import UserFacts, Viewer, raise_problems, text_problem
 from db.courses.rules.access import Standing, may_edit_course, may_see
 from db.courses.rules.values import dates_problem, ended_problem, has_ended, time_zone_problem
-from db.errors import Code, Problem, refuse
+from db.errors import Code, Problem, Refused, refuse
 
 VERSION_LIMIT = 100
 
@@ -139,14 +139,19 @@ def decide_new_class(
     to be the teacher of this class too.
     Raises Refused with everything that is wrong.
     """
+    missing = None
     if values.course_id is not None:
-        require_course_for_class(actor, course)
+        missing = missing_course_problem(actor, course)
+        if missing is not None and not (actor.is_editor or teaches_anything):
+            # Whether they may make a class there is not known: they are told no more.
+            raise Refused(missing)
     elif not actor.is_editor and not (teaches_anything and values.teacher_id == actor.user_id):
         message = "Only an EDITOR, an ADMIN, or a teacher for a class of their own may make a class without a course."
         raise refuse(Code.FORBIDDEN, message)
     raise_problems(
         [
-            ended_problem(course.ends_at, now, "courseId") if course is not None else None,
+            missing,
+            ended_problem(course.ends_at, now, "courseId") if course is not None and missing is None else None,
             text_problem(values.name, "name"),
             *_teacher_problems(values, known, {"teacher_id", "co_teacher_ids"}),
         ]
@@ -171,16 +176,18 @@ def decide_class_update(
     Raises Refused with everything that is wrong.
     """
     moves = "course_id" in changes and changes["course_id"] != before.course_id
+    missing = None
     if moves and changes["course_id"] is not None:
-        require_course_for_class(actor, course_after)
-    problems = [
+        missing = missing_course_problem(actor, course_after)
+    problems = [] if missing is None else [missing]
+    problems += [
         Problem(Code.BAD_USER_INPUT, f"`{shown}` cannot be null.", (shown,))
         for name, shown in _NEVER_NULL.items()
         if name in changes and changes.get(name) is None
     ]
     after = replace(before, **_given(changes))
     course = course_after if moves else course_before
-    if course is not None and (moves or set(changes) - {"is_archived", "course_id"}):
+    if course is not None and missing is None and (moves or set(changes) - {"is_archived", "course_id"}):
         problems += [each for each in [ended_problem(course.ends_at, now, "courseId" if moves else "classId")] if each]
     if "name" in changes and after.name is not None:
         problems += [each for each in [text_problem(after.name, "name")] if each]
@@ -205,13 +212,17 @@ _NEVER_NULL = {
 }
 
 
-def require_course_for_class(actor: Viewer, course: CourseFacts | None) -> None:
-    """Raises Refused where this actor may not put a class into that course."""
+def missing_course_problem(actor: Viewer, course: CourseFacts | None) -> Problem | None:
+    """NOT_FOUND where there is no such course for this actor to put a class into, None where there is.
+
+    Raises Refused (FORBIDDEN) where there is one, and they may not.
+    """
     if course is None or not may_see(actor, course.standing):
-        raise refuse(Code.NOT_FOUND, "There is no such course.", "courseId")
+        return Problem(Code.NOT_FOUND, "There is no such course.", ("courseId",))
     if not may_edit_course(actor, course.standing):
         message = "Only the course's teachers, an EDITOR or an ADMIN may put a class into it."
         raise refuse(Code.FORBIDDEN, message, "courseId")
+    return None
 
 
 def people_problems(lists: Mapping[str, Collection[UUID]], known: Mapping[UUID, UserFacts]) -> list[Problem]:
