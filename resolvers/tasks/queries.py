@@ -76,7 +76,7 @@ class TaskFilter:
     )
     due_from: datetime | None = attr("Due at this instant or later.", default=None)
     due_before: datetime | None = attr("Due before this instant.", default=None)
-    overdue_only: bool = attr("Only open ones whose due date has passed.", default=False)
+    overdue_only: bool = attr("Only open ones whose due date has passed; not those of withdrawn plans.", default=False)
     overdue_timers_only: bool = attr(
         "Only holds whose end has passed and that are open all the same, for operators; in a queue, the tasks that "
         "such holds are on.",

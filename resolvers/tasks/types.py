@@ -89,6 +89,8 @@ enum_type(
         "END_HOLD": "End its hold early: `endHold`.",
         "CREATE_CHILD": "Make a task below it: `createTask`.",
         "UPDATE": "Change its title or dates, add a note: `updateTask`.",
+        "ADD_NOTE": "Add a note: `updateTask` with `instructions` and nothing else, for title and dates are not the "
+        "viewer's to change.",
         "COMPLETE_STEP": "Complete one of its steps: `completeStep`.",
     },
 )
@@ -193,7 +195,7 @@ class WorkTask(Row, Task, Node):
     id: strawberry.ID = node_id()
     available_actions: list[TaskAction] = attr(
         "What to offer the viewer now, by the same rules that decide the mutations. PLACE_HOLD and END_HOLD are never "
-        "both there."
+        "both there, nor are UPDATE and ADD_NOTE."
     )
     root: Annotated["WorkTask", strawberry.lazy("resolvers.tasks.types")] | None = attr(
         "The task at the top of its tree, itself where there is none above it; null where the viewer may not see that."
@@ -211,7 +213,7 @@ class WorkTask(Row, Task, Node):
     due_at: datetime | None = attr("When it should be done; null: no date.")
     closes_at: datetime | None = attr("Until when it may be worked on; null: without end.")
     is_ready: bool = attr("Whether it may be worked on now: open, opened, not closed, not on hold, not withdrawn.")
-    is_overdue: bool = attr("Whether it is open and its due date has passed.")
+    is_overdue: bool = attr("Whether it is open and its due date has passed; never where its plan was withdrawn.")
     is_withdrawn: bool = attr("Whether its plan was withdrawn: it is shown and cannot be worked on.")
     plan: Annotated["TaskPlan", strawberry.lazy("resolvers.plans.types")] | None = attr(
         "The plan it was made by; null: none, or not visible to the viewer."
@@ -262,7 +264,7 @@ class TaskCounts:
     assigned: int = attr("Those of the tab ASSIGNED.")
     on_hold: int = attr("Those of the tab ON_HOLD.")
     completed: int = attr("Those of the tab COMPLETED: closed in the last 7 days.")
-    overdue: int = attr("Open and past their due date, whatever the tab.")
+    overdue: int = attr("Open and past their due date, whatever the tab; not those of withdrawn plans.")
 
 
 NODES: dict[str, Entity] = {"WorkTask": WORK_TASK, "TimedHoldTask": TIMED_HOLD}

@@ -56,7 +56,7 @@ async def test_the_first_step_starts_the_task_and_the_last_one_completes_it(lear
     (task,) = await queue(learner)
     assert (task["status"], task["availableActions"]) == (
         "ASSIGNED",
-        ["START", "COMPLETE_STEP", "PLACE_HOLD", "UPDATE"],
+        ["START", "COMPLETE_STEP", "PLACE_HOLD", "ADD_NOTE"],
     )
     first, second = task["steps"]
     done = (await learner.data(STEP, id=first["id"]))["completeStep"]
@@ -98,7 +98,7 @@ async def test_starting_is_done_once(learner: Front) -> None:
     started = (await learner.data(START, id=task["id"]))["startTask"]["task"]
     assert (started["status"], started["availableActions"]) == (
         "IN_PROGRESS",
-        ["COMPLETE_STEP", "PLACE_HOLD", "UPDATE"],
+        ["COMPLETE_STEP", "PLACE_HOLD", "ADD_NOTE"],
     )
     again = (await learner.data(START, id=task["id"]))["startTask"]
     assert [error["code"] for error in again["userErrors"]] == ["INVALID_TRANSITION"]
@@ -129,7 +129,7 @@ async def test_after_it_has_closed_it_is_seen_and_cannot_be_worked_on(story: Sto
     refused = (await learner.data(STEP, id=task["steps"][0]["id"]))["completeStep"]
     assert [error["code"] for error in refused["userErrors"]] == ["TASK_NOT_OPEN"]
     (seen,) = await queue(learner)
-    assert (seen["status"], seen["availableActions"]) == ("ASSIGNED", ["PLACE_HOLD", "UPDATE"])
+    assert (seen["status"], seen["availableActions"]) == ("ASSIGNED", ["PLACE_HOLD", "ADD_NOTE"])
 
 
 @pytest.mark.parametrize("id_", ["nonsense", encode_id("TaskStep", "a.b"), encode_id("WorkTask", "x")])

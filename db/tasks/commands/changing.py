@@ -38,14 +38,13 @@ async def update_task(
 ) -> None:
     """Change a task's title and dates, append a note; never its status. A plan's task only takes notes.
 
-    Raises Refused: NOT_FOUND, FORBIDDEN at `taskId` or at the first field that is not theirs to change, TASK_CLOSED,
-    BAD_USER_INPUT, DATES_OUT_OF_ORDER.
+    Raises Refused: NOT_FOUND, FORBIDDEN at `taskId` or at each field that is not theirs to change; else everything
+    that is wrong: TASK_CLOSED, BAD_USER_INPUT, DATES_OUT_OF_ORDER.
     """
     opened = await open_task(tx, actor=actor, task_id=task_id)
     require_may_note(opened.standing)
     changed = [api for name, api in _API_NAMES.items() if name in changes]
-    if changed:
-        require_may_edit(opened.standing, changed[0])
+    require_may_edit(opened.standing, *changed)
     row = opened.row
     before = TaskValues(row.title, row.opens_at, row.due_at, row.closes_at)
     wanted = TaskValues(
@@ -54,7 +53,7 @@ async def update_task(
         due_at=changes.get("due_at", before.due_at),
         closes_at=changes.get("closes_at", before.closes_at),
     )
-    after = decide_update(opened.facts, wanted, changed=changed)
+    after = decide_update(opened.facts, wanted, changed=changed, note=instructions)
     note = note_of(instructions)
     if after == before and note is None:
         return

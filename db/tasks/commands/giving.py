@@ -9,7 +9,7 @@ from sqlalchemy import Row
 from sqlalchemy.exc import IntegrityError
 
 from db.accounts.rules import Viewer
-from db.errors import Code
+from db.errors import Code, Problem, Refused
 from db.session import Tx, violated_constraint
 from db.tasks.commands import statements as sql
 from db.tasks.commands.trees import By, Opened, Target, close_hold, hold_back, move, open_task, tell, write_note
@@ -20,15 +20,15 @@ from db.tasks.rules import (
     Standing,
     TaskStatus,
     TaskValues,
+    assignee_problem,
+    decide_assign,
     decide_new,
-    duplicate,
+    decide_reassign,
+    duplicate_problem,
     moves_hold,
     note_of,
-    require_assignable,
-    require_assignee,
+    parent_problem,
     require_may_delegate,
-    require_parent,
-    require_reassignable,
     require_within_team,
     task_topic,
 )
@@ -68,27 +68,32 @@ async def create_task(
 ) -> UUID:
     """Make a task, at the root or below another, which goes on hold; an open hold of that ends CHILD_CREATED.
 
-    Raises Refused: NOT_FOUND or FORBIDDEN, INVALID_PARENT, TASK_CLOSED at `parentId`, BAD_USER_INPUT,
-    DATES_OUT_OF_ORDER, and at `assigneeId` NOT_FOUND, ASSIGNEE_INACTIVE, DUPLICATE_TASK, FORBIDDEN.
+    Raises Refused: FORBIDDEN at `parentId` or `assigneeId`; else everything that is wrong: NOT_FOUND, INVALID_PARENT or
+    TASK_CLOSED at `parentId`; NOT_FOUND, ASSIGNEE_INACTIVE or DUPLICATE_TASK at `assigneeId`; BAD_USER_INPUT,
+    DATES_OUT_OF_ORDER.
     """
-    parent = None
-    if parent_id is not None:
-        parent = await open_task(tx, actor=actor, task_id=parent_id, path="parentId", hold_is=Code.INVALID_PARENT)
-        require_may_delegate(parent.standing, "parentId")
+    above = await _open_parent(tx, actor, parent_id)
     found = await _find(tx, actor, assignee)
+    if above.unread and not (actor.is_editor or found.is_within):
+        # Who may give tasks to nobody, or not to this one, is told nothing of the rest.
+        raise Refused(*above.unread)
     require_within_team(Standing(is_editor=actor.is_editor), is_within=found.is_within)
+    parent = above.task
+    of_parent: list[Problem | None] = [*above.unread]
+    is_taken = False
     if parent is not None:
-        await _require_room_below(tx, parent, "parentId")
+        of_parent.append(parent_problem(parent.facts, level=await _level(tx, parent), path="parentId"))
+        is_taken = await _has_twin(tx, parent.id, type_name, assignee)
     values = decide_new(
         TaskValues(title, opens_at, due_at, closes_at),
         type_name=type_name,
         is_known_type=await _is_type(tx, type_name),
+        note=instructions,
+        surroundings=[*of_parent, assignee_problem(found.person, is_taken=is_taken)],
     )
-    is_taken = parent is not None and await _has_twin(tx, parent.id, type_name, assignee)
-    require_assignee(found.person, is_taken=is_taken)
-    note, by = note_of(instructions), By(actor.user_id, now)
+    by = By(actor.user_id, now)
     task_id = await _insert(tx, by, assignee, values, type_name=type_name, parent=parent)
-    await write_note(tx, task_id, note, by)
+    await write_note(tx, task_id, note_of(instructions), by)
     if parent is not None:
         await _end_hold_for_child(tx, parent, by)
         await hold_back(tx, parent.target, parent.status, by)
@@ -101,16 +106,20 @@ async def assign_task(
     """Give a team's task to a person: a child of the same type, title and dates. The note is the child's.
 
     An open hold of the team's task ends CHILD_CREATED or goes along, by the policy of the type.
-    Raises Refused: NOT_FOUND, FORBIDDEN, BAD_USER_INPUT, TASK_CLOSED at `taskId`; at `assigneeId` like `create_task`.
+    Raises Refused: NOT_FOUND or FORBIDDEN at `taskId`, FORBIDDEN at `assigneeId`, and what `decide_assign` finds.
     """
     opened = await open_task(tx, actor=actor, task_id=task_id)
     require_may_delegate(opened.standing)
     found = await _find(tx, actor, assignee)
-    require_assignable(opened.facts, found.person)
     require_within_team(opened.standing, is_within=found.is_within)
-    await _require_room_below(tx, opened, "taskId")
     row = opened.row
-    require_assignee(found.person, is_taken=await _has_twin(tx, opened.id, row.type_name, assignee))
+    decide_assign(
+        opened.facts,
+        found.person,
+        level=await _level(tx, opened),
+        is_taken=await _has_twin(tx, opened.id, row.type_name, assignee),
+        note=instructions,
+    )
     note, by = note_of(instructions), By(actor.user_id, now)
     child_id = await _insert(tx, by, assignee, _values(row), type_name=row.type_name, parent=opened)
     await write_note(tx, child_id, note, by)
@@ -139,16 +148,16 @@ async def reassign_task(
 
     Its open children go along, its hold with the same key and end; closed ones stay. What was written to it is copied,
     the note is appended. A plan's task takes its steps and dates along.
-    Raises Refused: NOT_FOUND, FORBIDDEN, TASK_CLOSED at `taskId`; at `assigneeId` like `create_task`.
+    Raises Refused: NOT_FOUND or FORBIDDEN at `taskId`, FORBIDDEN at `assigneeId`, and what `decide_reassign` finds.
     """
     opened = await open_task(tx, actor=actor, task_id=task_id)
     require_may_delegate(opened.standing)
     found = await _find(tx, actor, assignee)
+    require_within_team(opened.standing, is_within=found.is_within)
     row = opened.row
     is_same = (row.assignee_user_id, row.assignee_team_id) == (assignee.user_id, assignee.team_id)
-    require_reassignable(opened.facts, found.person, is_same=is_same)
-    require_within_team(opened.standing, is_within=found.is_within)
-    require_assignee(found.person, is_taken=await _is_taken(tx, opened, assignee))
+    is_taken = await _is_taken(tx, opened, assignee)
+    decide_reassign(opened.facts, found.person, is_same=is_same, is_taken=is_taken, note=instructions)
     note, by = note_of(instructions), By(actor.user_id, now)
     await move(tx, opened.target, opened.status, TaskStatus.CANCELLED, By(actor.user_id, now, REASSIGNED))
     new_id = await _insert(
@@ -181,13 +190,36 @@ async def _find(tx: Tx, actor: Viewer, assignee: Assignee) -> _Found:
     return _Found(person, row.is_within if person is not None else row.is_admin)
 
 
+@dataclass(frozen=True, slots=True)
+class _Above:
+    """What a new task is to stand below: a task, nothing, or what says why the one named is none (`unread`)."""
+
+    task: Opened | None = None
+    unread: tuple[Problem, ...] = ()
+
+
+async def _open_parent(tx: Tx, actor: Viewer, parent_id: UUID | None) -> _Above:
+    """Raises Refused: FORBIDDEN at `parentId`. That there is no such task is told with all else that is wrong."""
+    if parent_id is None:
+        return _Above()
+    try:
+        parent = await open_task(tx, actor=actor, task_id=parent_id, path="parentId", hold_is=Code.INVALID_PARENT)
+    except Refused as refusal:
+        if refusal.code not in {Code.NOT_FOUND, Code.INVALID_PARENT}:
+            raise
+        return _Above(unread=refusal.problems)
+    require_may_delegate(parent.standing, "parentId")
+    return _Above(parent)
+
+
 async def _is_type(tx: Tx, type_name: str) -> bool:
     return "\x00" not in type_name and await tx.get(TaskType, type_name) is not None
 
 
-async def _require_room_below(tx: Tx, parent: Opened, path: str) -> None:
-    level = (await tx.execute(sql.LEVEL, {"task_id": parent.id})).scalar_one()
-    require_parent(parent.facts, level=level, path=path)
+async def _level(tx: Tx, opened: Opened) -> int:
+    """How deep a task stands in its tree, from 1 at its root."""
+    level: int = (await tx.execute(sql.LEVEL, {"task_id": opened.id})).scalar_one()
+    return level
 
 
 async def _has_twin(tx: Tx, parent_id: UUID, type_name: str, assignee: Assignee) -> bool:
@@ -249,7 +281,7 @@ async def _insert(
     except IntegrityError as error:
         # Two tasks of one plan are given to one person at the same moment.
         if violated_constraint(error) == "uq_tasks_plan_generation_assignee":
-            raise duplicate() from None
+            raise Refused(duplicate_problem()) from None
         raise
     tell(tx, Target(task_id, assignee.user_id, assignee.team_id))
     return task_id

@@ -22,7 +22,9 @@ from db.tasks.rules import (
     backoff,
     decide_expiry,
     decide_place,
+    decide_with,
     note_of,
+    note_problem,
     require_hold,
     require_may_hold,
 )
@@ -40,11 +42,11 @@ async def place_hold(
     """
     opened = await open_task(tx, actor=actor, task_id=task_id)
     require_may_hold(opened.standing)
-    note = note_of(instructions)
     row, by = opened.row, By(actor.user_id, now)
     decision = decide_place(
-        opened.facts, opened.policy, label=row.label, duration_days=duration_days, note=note, now=now
+        opened.facts, opened.policy, label=row.label, duration_days=duration_days, note=instructions, now=now
     )
+    note = note_of(instructions)
     await write_note(tx, task_id, note, by)
     if opened.hold_id is not None:
         # Before the new one is written: a unique index allows one open hold at any moment.
@@ -70,14 +72,14 @@ async def place_hold(
 async def end_hold(tx: Tx, *, actor: Viewer, task_id: UUID, reason: str | None, now: datetime) -> UUID:
     """End the open hold of a task before its time; the hold's key. The task goes on, unless a child is open.
 
-    Raises Refused: NOT_FOUND, FORBIDDEN at `taskId`, TASK_CLOSED, NO_ACTIVE_HOLD.
+    Raises Refused: NOT_FOUND, FORBIDDEN at `taskId`; TASK_CLOSED or NO_ACTIVE_HOLD, BAD_USER_INPUT at `reason`.
     """
     opened = await open_task(tx, actor=actor, task_id=task_id)
     require_may_hold(opened.standing)
-    require_hold(opened.facts)
+    decide_with(lambda: require_hold(opened.facts), note_problem(reason, "reason"))
     hold_id = opened.hold_id
     assert hold_id is not None  # noqa: S101 - the rule has refused it
-    by = By(actor.user_id, now, note_of(reason, "reason"))
+    by = By(actor.user_id, now, note_of(reason))
     await close_hold(tx, hold_id, HoldEndReason.ENDED_EARLY, by)
     if opened.facts.open_children:
         await touch(tx, opened.target)

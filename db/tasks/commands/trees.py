@@ -109,9 +109,18 @@ class Opened:
 
 
 async def open_task(
-    tx: Tx, *, actor: Viewer, task_id: UUID, path: str = "taskId", hold_is: Code = Code.BAD_USER_INPUT
+    tx: Tx,
+    *,
+    actor: Viewer,
+    task_id: UUID,
+    path: str = "taskId",
+    hold_is: Code = Code.BAD_USER_INPUT,
+    not_found: str = "There is no such task.",
 ) -> Opened:
-    """Lock the tree of a task and read it. Raises Refused at `path`: NOT_FOUND; `hold_is` where it is a hold."""
+    """Lock the tree of a task and read it. Raises Refused at `path`: NOT_FOUND; `hold_is` where it is a hold.
+
+    `not_found`: the message where the caller knows the task as a part of something else.
+    """
     values = {"task_id": task_id, "user_id": actor.user_id}
     for _ in range(TRIES):
         plan = (await tx.execute(sql.LOCK_PLAN, values)).one_or_none()
@@ -122,16 +131,17 @@ async def open_task(
     else:
         raise refuse(Code.CONFLICT, "This task is being moved again and again. Try again.", path)
     if row is None:
-        raise refuse(Code.NOT_FOUND, "There is no such task.", path)
+        raise refuse(Code.NOT_FOUND, not_found, path)
     own_plan = plan if row.plan_id is not None else None
     standing = _standing(actor, row, own_plan)
     is_live = own_plan is None or own_plan.live_generation == row.generation
     is_shown = own_plan is None or (own_plan.first_published_at is not None and row.opens_at <= tx.now)
     # A hold has its task's assignee, so this reads it as its task is read; a plan's task is asked for itself.
     if not standing.may_read(is_of_plan=row.plan_id is not None, is_live=is_live, is_shown=is_shown):
-        raise refuse(Code.NOT_FOUND, "There is no such task.", path)
+        raise refuse(Code.NOT_FOUND, not_found, path)
     if row.type_name == HOLD_TYPE:
-        raise refuse(hold_is, f"This is a hold. `{path}` names a task: the one that is on hold.", path)
+        is_a_hold = f"This is a hold. `{path}` names a task: the one that is on hold."
+        raise refuse(hold_is, not_found if hold_is is Code.NOT_FOUND else is_a_hold, path)
     return Opened(row, own_plan, _facts(row, own_plan), standing, row.hold_id)
 
 

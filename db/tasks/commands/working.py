@@ -15,7 +15,9 @@ from db.tasks.rules import (
     decide_complete,
     decide_start,
     decide_step,
+    decide_with,
     note_of,
+    note_problem,
     require_may_work,
 )
 
@@ -41,12 +43,13 @@ async def start_task(tx: Tx, *, actor: Viewer, task_id: UUID, now: datetime) -> 
 async def complete_task(tx: Tx, *, actor: Viewer, task_id: UUID, note: str | None, now: datetime) -> None:
     """Say that a task is done; a note that is not blank is kept. An open hold ends with it.
 
-    Raises Refused: NOT_FOUND, FORBIDDEN at `taskId`, and what `decide_complete` finds.
+    Raises Refused: NOT_FOUND, FORBIDDEN at `taskId`, and what `decide_complete` finds, BAD_USER_INPUT at
+    `instructions`.
     """
     opened = await open_task(tx, actor=actor, task_id=task_id)
     require_may_work(opened.standing)
     await _steps(tx, opened)
-    after = decide_complete(opened.facts, now=now)
+    after = decide_with(lambda: decide_complete(opened.facts, now=now), note_problem(note))
     by = By(actor.user_id, now)
     await write_note(tx, task_id, note_of(note), by)
     await close(tx, opened, after, by)
@@ -57,7 +60,9 @@ async def complete_step(tx: Tx, *, actor: Viewer, task_id: UUID, template_id: UU
 
     Raises Refused: NOT_FOUND, FORBIDDEN at `stepId`, and what `decide_step` finds.
     """
-    opened = await open_task(tx, actor=actor, task_id=task_id, path="stepId")
+    opened = await open_task(
+        tx, actor=actor, task_id=task_id, path="stepId", hold_is=Code.NOT_FOUND, not_found="There is no such step."
+    )
     require_may_work(opened.standing, "stepId")
     step = (await _steps(tx, opened)).get(template_id)
     if step is None:

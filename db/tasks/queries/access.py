@@ -54,13 +54,28 @@ def is_live(task: FromClause) -> ColumnElement[bool]:
 
 def is_seen_by_learner(task: FromClause) -> ColumnElement[bool]:
     """Whether the assignee sees their own task: a plan's only once it is published and has opened."""
-    seen = exists().where(
+    return or_(task.c.plan_id.is_(None), _has_opened(task))
+
+
+def is_wanted_of_learner(task: FromClause) -> ColumnElement[bool]:
+    """Whether they see it, and its plan was not withdrawn: for counts of many, so with one look at each plan."""
+    return or_(task.c.plan_id.is_(None), _has_opened(task, PLANS.c.state != literal_column("'WITHDRAWN'")))
+
+
+def _has_opened(task: FromClause, *more: ColumnElement[bool]) -> ColumnElement[bool]:
+    return exists().where(
         PLANS.c.id == task.c.plan_id,
         PLANS.c.live_generation == task.c.generation,
         PLANS.c.first_published_at.is_not(None),
         task.c.opens_at <= sql_now(),
+        *more,
     )
-    return or_(task.c.plan_id.is_(None), seen)
+
+
+def is_withdrawn(task: FromClause) -> ColumnElement[bool]:
+    """Whether the plan of a task was withdrawn; false where it has none."""
+    state = select(PLANS.c.state == literal_column("'WITHDRAWN'")).where(PLANS.c.id == task.c.plan_id)
+    return func.coalesce(state.scalar_subquery(), literal_column("false"))
 
 
 def teaches(course_id: ColumnElement[Any]) -> ColumnElement[bool]:

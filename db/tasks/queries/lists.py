@@ -15,7 +15,7 @@ from db.courses.models import CourseClass, Enrollment
 from db.paging import Page
 from db.reading import Entity, Filter, Listing, Order, Reading, Want, bind
 from db.tasks.models import Task, TaskHold, TaskTimer
-from db.tasks.queries.access import PLANS, hold_visible, is_hold, is_open_hold_of, is_work, visible
+from db.tasks.queries.access import PLANS, hold_visible, is_hold, is_open_hold_of, is_withdrawn, is_work, visible
 from db.tasks.queries.holds import TIMED_HOLD
 from db.tasks.queries.tasks import WORK_TASK
 from db.tasks.rules import HOLD_TYPE, OPEN, TaskStatus
@@ -95,7 +95,7 @@ def _is_overdue_hold(task: FromClause) -> ColumnElement[bool]:
 
 
 def _is_overdue(task: FromClause) -> ColumnElement[bool]:
-    return and_(has_status(task, OPEN), task.c.due_at < sql_now())
+    return and_(has_status(task, OPEN), task.c.due_at < sql_now(), ~is_withdrawn(task))
 
 
 def _of_course(task: FromClause) -> ColumnElement[bool]:

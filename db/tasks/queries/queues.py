@@ -31,7 +31,14 @@ from db.base import table_of
 from db.clock import sql_now
 from db.reading import Batch, Listing, Many, Order, Reading, Want, bind
 from db.tasks.models import Task
-from db.tasks.queries.access import has_open_hold, is_seen_by_learner, is_work, own_teams, sees_everything
+from db.tasks.queries.access import (
+    has_open_hold,
+    is_seen_by_learner,
+    is_wanted_of_learner,
+    is_work,
+    own_teams,
+    sees_everything,
+)
 from db.tasks.queries.lists import FILTERS, ORDERS, has_status
 from db.tasks.queries.tasks import WORK_TASK
 from db.tasks.rules import ACTIVE, CLOSED, QueueTab, TaskStatus, TeamTab
@@ -97,7 +104,10 @@ TEAM_QUEUES: Mapping[TeamTab, Many] = {tab: _queue(tab, "assignee_team_id", wher
 
 @dataclass(frozen=True, slots=True)
 class TaskCounts:
-    """How many tasks each tab of a queue has. `overdue`: open and past their due date, in whatever tab."""
+    """How many tasks each tab of a queue has.
+
+    `overdue`: open and past their due date, in whatever tab; what was withdrawn is not.
+    """
 
     unassigned: int
     assigned: int
@@ -133,7 +143,7 @@ async def own_counts(reading: Reading) -> TaskCounts:
         _count(key, viewer, _OWN[QueueTab.ASSIGNED]).label("assigned"),
         _count(key, viewer, _OWN[QueueTab.ON_HOLD]).label("on_hold"),
         _count(key, viewer, _OWN[QueueTab.COMPLETED]).label("completed"),
-        _overdue(key, viewer, _OWN[QueueTab.ASSIGNED], _OWN[QueueTab.ON_HOLD]).label("overdue"),
+        _overdue(key, viewer, _in(ACTIVE, is_wanted_of_learner), _in(_HELD, is_wanted_of_learner)).label("overdue"),
     )
     (record,) = await reading.records(counted, {}, name="tasks.own_counts")
     return TaskCounts(0, record["assigned"], record["on_hold"], record["completed"], record["overdue"])

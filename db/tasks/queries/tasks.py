@@ -29,12 +29,12 @@ from db.reading.entity import NOW, VIEWER, Relation
 from db.tasks.models import StepCompletion, StepTemplate, Task, TaskNote, TaskTransition
 from db.tasks.models import TaskType as TaskTypeModel
 from db.tasks.queries.access import (
-    PLANS,
     allows_holds,
     has_open_hold,
     is_assigner,
     is_team_admin,
     is_team_member,
+    is_withdrawn,
     is_work,
     open_child_count,
     teaches_plan,
@@ -113,11 +113,6 @@ def _open_steps(task: FromClause) -> ColumnElement[int]:
     return own.where(picked).scalar_subquery()
 
 
-def _is_withdrawn(task: FromClause) -> ColumnElement[bool]:
-    state = select(PLANS.c.state == "WITHDRAWN").where(PLANS.c.id == task.c.plan_id).scalar_subquery()
-    return func.coalesce(state, literal_column("false"))
-
-
 _WINDOW = ("status", "opens_at", "closes_at", "is_withdrawn", "open_step_count", "completed_step_count")
 _FACTS = (
     *_WINDOW,
@@ -177,8 +172,8 @@ def _actions(now: datetime, viewer: Viewer, *columns: Any) -> Sequence[TaskActio
     return available_actions(facts_of(*columns[len(_STANDING) :]), standing, now=now)
 
 
-def _overdue(now: datetime, status: str, due_at: datetime | None) -> bool:
-    return is_overdue(status=TaskStatus(status), due_at=due_at, now=now)
+def _overdue(now: datetime, status: str, due_at: datetime | None, is_withdrawn: bool) -> bool:
+    return is_overdue(status=TaskStatus(status), due_at=due_at, is_withdrawn=is_withdrawn, now=now)
 
 
 WORK_TASK = Entity(
@@ -187,7 +182,7 @@ WORK_TASK = Entity(
     columns={
         "completed_step_count": _completed_steps,
         "open_step_count": _open_steps,
-        "is_withdrawn": _is_withdrawn,
+        "is_withdrawn": is_withdrawn,
         "root_key": lambda task: func.coalesce(task.c.root_id, task.c.id),
         "open_child_count": open_child_count,
         "has_open_hold": has_open_hold,
@@ -332,7 +327,7 @@ WORK_TASK.relations.update(
         "steps": Batch(_steps, default=list),
         "step_count": Derived(("open_step_count", "completed_step_count"), lambda left, done: left + done),
         "is_ready": Derived((NOW, *_WINDOW), _ready),
-        "is_overdue": Derived((NOW, "status", "due_at"), _overdue),
+        "is_overdue": Derived((NOW, "status", "due_at", "is_withdrawn"), _overdue),
         "available_actions": Derived((NOW, VIEWER, *_STANDING, *_FACTS), _actions),
     }
 )

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from db.errors import Code, Refused, refuse
+from db.errors import Code, Problem, Refused, refuse
+from db.tasks.rules.making import OF_THE_PLAN, of_plan_problem
 from db.tasks.rules.statuses import TaskAction, TaskStatus
 from db.tasks.rules.tree import decide_cancel
 from db.tasks.rules.work import TaskFacts, decide_complete, decide_start, require_workable
@@ -95,8 +96,9 @@ def require_may_cancel(standing: Standing, *, is_of_plan: bool, path: str = "tas
 
 
 def require_may_edit(standing: Standing, *paths: str) -> None:
-    """Raises Refused (FORBIDDEN) at the first field that would be changed."""
-    _require(standing.may_edit, _MAY_EDIT, paths[0])
+    """Raises Refused (FORBIDDEN) at each field that would be changed; does nothing where there is none."""
+    if paths and not standing.may_edit:
+        raise Refused(*(Problem(Code.FORBIDDEN, _MAY_EDIT, (path,)) for path in paths))
 
 
 def require_within_team(standing: Standing, *, is_within: bool, path: str = "assigneeId") -> None:
@@ -116,6 +118,7 @@ def available_actions(facts: TaskFacts, standing: Standing, *, now: datetime) ->
     """What this viewer may do with the task now: the actions whose rule would not refuse."""
     if not facts.is_open:
         return ()
+    may_change = standing.may_edit and not any(of_plan_problem(facts, name) for name in OF_THE_PLAN)
     offered = {
         TaskAction.START: standing.may_work and _allows(lambda: decide_start(facts, now=now)),
         TaskAction.COMPLETE: standing.may_work and _allows(lambda: decide_complete(facts, now=now)),
@@ -126,7 +129,8 @@ def available_actions(facts: TaskFacts, standing: Standing, *, now: datetime) ->
         TaskAction.CREATE_CHILD: standing.may_delegate,
         TaskAction.ASSIGN: standing.may_delegate and facts.is_team_task,
         TaskAction.REASSIGN: standing.may_delegate,
-        TaskAction.UPDATE: standing.may_note,
+        TaskAction.UPDATE: may_change,
+        TaskAction.ADD_NOTE: standing.may_note and not may_change,
         TaskAction.CANCEL: standing.may_cancel(is_of_plan=facts.is_of_plan)
         and _allows(lambda: decide_cancel(facts, cascade=True)),
     }

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from db.accounts.rules import text_problem
-from db.errors import Code, Problem, Refused, refuse
+from db.accounts.rules import raise_problems, text_problem
+from db.errors import Code, Problem, refuse
 from db.tasks.rules.statuses import HOLD_TYPE, HoldExpiry, HoldOnAssign
-from db.tasks.rules.work import TaskFacts, require_open
+from db.tasks.rules.work import TaskFacts, closed_problem, require_open
 
 HOUR = timedelta(hours=1)
 DAY = 24 * HOUR
@@ -55,14 +55,22 @@ class Due:
 def decide_place(
     facts: TaskFacts, policy: HoldPolicy | None, *, label: str, duration_days: int, note: str | None, now: datetime
 ) -> HoldDecision:
-    """A hold on this task from now on. `label` is the type's, `note` what was written, None where that was blank.
+    """A hold on this task from now on. `label` is the type's, `note` what was written.
 
-    Raises Refused: TASK_CLOSED, HOLD_NOT_ALLOWED, HOLD_DURATION_OUT_OF_RANGE at `durationDays`, BAD_USER_INPUT at
-    `instructions` where the policy wants a reason.
+    Raises Refused with everything that is wrong: TASK_CLOSED or HOLD_NOT_ALLOWED; HOLD_DURATION_OUT_OF_RANGE at
+    `durationDays`; BAD_USER_INPUT at `instructions`, also where the policy wants a reason and there is none.
     """
-    require_open(facts)
-    if policy is None:
-        raise refuse(Code.HOLD_NOT_ALLOWED, f"A task of the type “{label}” cannot be put on hold.", "taskId")
+    problems = [closed_problem(facts)]
+    if policy is not None:
+        problems += _placing_problems(policy, label, duration_days, note)
+    elif facts.is_open:
+        message = f"A task of the type “{label}” cannot be put on hold."
+        problems.append(Problem(Code.HOLD_NOT_ALLOWED, message, ("taskId",)))
+    raise_problems([*problems, note_problem(note)])
+    return HoldDecision(duration_days, now, now + duration_days * DAY)
+
+
+def _placing_problems(policy: HoldPolicy, label: str, duration_days: int, note: str | None) -> list[Problem]:
     problems = []
     if not policy.min_days <= duration_days <= policy.max_days:
         message = (
@@ -71,12 +79,10 @@ def decide_place(
         )
         limits = {"min": policy.min_days, "max": policy.max_days}
         problems.append(Problem(Code.HOLD_DURATION_OUT_OF_RANGE, message, ("durationDays",), limits))
-    if policy.note_required and note is None:
+    if policy.note_required and note_of(note) is None:
         message = f"Say why: a hold on a task of the type “{label}” needs a note."
         problems.append(Problem(Code.BAD_USER_INPUT, message, ("instructions",)))
-    if problems:
-        raise Refused(*problems)
-    return HoldDecision(duration_days, now, now + duration_days * DAY)
+    return problems
 
 
 def require_hold(facts: TaskFacts) -> None:
@@ -86,11 +92,16 @@ def require_hold(facts: TaskFacts) -> None:
         raise refuse(Code.NO_ACTIVE_HOLD, "This task has no hold that could be ended.", "taskId")
 
 
-def note_of(text: str | None, *path: str) -> str | None:
-    """What was written, without the space around it; None where that is blank. Raises Refused (BAD_USER_INPUT)."""
-    if text is not None and len(text) > LONGEST_NOTE:
-        message = f"A note has at most {LONGEST_NOTE} characters; this one has {len(text)}."
-        raise refuse(Code.BAD_USER_INPUT, message, *(path or ("instructions",)), max=LONGEST_NOTE)
+def note_problem(text: str | None, path: str = "instructions") -> Problem | None:
+    """Why this cannot be written to a task, or None where it can: it is too long."""
+    if text is None or len(text) <= LONGEST_NOTE:
+        return None
+    message = f"A note has at most {LONGEST_NOTE} characters; this one has {len(text)}."
+    return Problem(Code.BAD_USER_INPUT, message, (path,), {"max": LONGEST_NOTE})
+
+
+def note_of(text: str | None) -> str | None:
+    """What was written, without the space around it; None where that is blank."""
     return (text or "").strip() or None
 
 
@@ -113,9 +124,7 @@ def decide_type(*, name: str, label: str, hold: HoldPolicy | None) -> None:
         problems.append(Problem(Code.BAD_USER_INPUT, message, ("hold",)))
     elif hold is not None:
         problems += _policy_problems(hold)
-    found = [problem for problem in problems if problem is not None]
-    if found:
-        raise Refused(*found)
+    raise_problems(problems)
 
 
 def _policy_problems(hold: HoldPolicy) -> list[Problem]:

@@ -56,6 +56,7 @@ class TaskAction(StrEnum):
     END_HOLD = "END_HOLD"
     CREATE_CHILD = "CREATE_CHILD"
     UPDATE = "UPDATE"
+    ADD_NOTE = "ADD_NOTE"
     COMPLETE_STEP = "COMPLETE_STEP"
 
 

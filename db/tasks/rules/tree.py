@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from db.errors import Code, Refused, refuse
-from db.tasks.rules.holds import HoldPolicy
+from db.accounts.rules import raise_problems
+from db.errors import Code, Problem
+from db.tasks.rules.holds import HoldPolicy, note_problem
 from db.tasks.rules.statuses import HoldExpiry, HoldOnAssign, TaskStatus
-from db.tasks.rules.work import TaskFacts, open_children, require_open
+from db.tasks.rules.work import TaskFacts, closed_problem, open_children, require_open
 
 _S = TaskStatus
 # Far deeper than anybody plans work, and few enough that closing a chain of them is a matter of milliseconds.
@@ -58,55 +59,68 @@ def decide_expiry(parent: ParentFacts, *, on_expiry: HoldExpiry | None, missing_
     return _S.COMPLETED if on_expiry is HoldExpiry.COMPLETE and missing_steps <= 0 else _S.ASSIGNED
 
 
-def require_parent(parent: TaskFacts, *, level: int, path: str) -> None:
-    """Raises Refused where no task may be made below this one: TASK_CLOSED or INVALID_PARENT, at `path`.
+def parent_problem(parent: TaskFacts, *, level: int, path: str) -> Problem | None:
+    """Why no task may be made below this one, or None where one may: TASK_CLOSED or INVALID_PARENT, at `path`.
 
     `level` is the parent's, from 1 at the root. That a hold is no parent is said where it is read.
     """
-    require_open(parent, path)
-    if level >= MOST_LEVELS:
+    if parent.is_open and level >= MOST_LEVELS:
         message = f"Tasks can be nested {MOST_LEVELS} deep, and this one is the deepest."
-        raise refuse(Code.INVALID_PARENT, message, path, max=MOST_LEVELS)
+        return Problem(Code.INVALID_PARENT, message, (path,), {"max": MOST_LEVELS})
+    return closed_problem(parent, path)
 
 
-def require_assignee(assignee: Person | None, *, is_taken: bool, path: str = "assigneeId") -> Person:
-    """Who is to get a task. `is_taken`: they have an open one of this type there already.
+def assignee_problem(assignee: Person | None, *, is_taken: bool) -> Problem | None:
+    """Why they cannot get a task: NOT_FOUND, ASSIGNEE_INACTIVE or DUPLICATE_TASK, or None where they can.
 
-    Raises Refused: NOT_FOUND, ASSIGNEE_INACTIVE or DUPLICATE_TASK.
+    `is_taken`: they have an open one of this type there already.
     """
+    path = ("assigneeId",)
     if assignee is None:
-        raise refuse(Code.NOT_FOUND, "There is no such user or team.", path)
+        return Problem(Code.NOT_FOUND, "There is no such user or team.", path)
     if not assignee.is_active:
-        raise refuse(Code.ASSIGNEE_INACTIVE, "This user is not active. Choose somebody who is.", path)
-    if is_taken:
-        raise duplicate(path)
-    return assignee
+        return Problem(Code.ASSIGNEE_INACTIVE, "This user is not active. Choose somebody who is.", path)
+    return duplicate_problem() if is_taken else None
 
 
-def duplicate(path: str = "assigneeId") -> Refused:
-    """The refusal of a second open task of the same kind for the same assignee."""
+def duplicate_problem() -> Problem:
+    """The reason against a second open task of the same kind for the same assignee."""
     message = "They have an open task of this type here already. Close that one first, or choose somebody else."
-    return refuse(Code.DUPLICATE_TASK, message, path)
+    return Problem(Code.DUPLICATE_TASK, message, ("assigneeId",))
 
 
-def require_assignable(facts: TaskFacts, assignee: Person | None) -> None:
-    """Raises Refused where a task cannot be given to a person as a child of its own: TASK_CLOSED, BAD_USER_INPUT."""
-    require_open(facts)
-    if not facts.is_team_task:
+def decide_assign(facts: TaskFacts, assignee: Person | None, *, level: int, is_taken: bool, note: str | None) -> None:
+    """Whether a task can be given to a person as a child of its own, with this note.
+
+    Raises Refused with everything that is wrong: TASK_CLOSED, BAD_USER_INPUT or INVALID_PARENT at `taskId`, what is
+    against the assignee, and BAD_USER_INPUT at `instructions`.
+    """
+    of_task = parent_problem(facts, level=level, path="taskId")
+    if facts.is_open and not facts.is_team_task:
         message = "Only a team's task is assigned to a person. Give a person's task to another with `reassignTask`."
-        raise refuse(Code.BAD_USER_INPUT, message, "taskId")
+        of_task = Problem(Code.BAD_USER_INPUT, message, ("taskId",))
+    of_assignee = assignee_problem(assignee, is_taken=is_taken)
     if assignee is not None and assignee.team_id is not None:
         message = "`assigneeId` must be a person here. Give the task to another team with `reassignTask`."
-        raise refuse(Code.BAD_USER_INPUT, message, "assigneeId")
+        of_assignee = Problem(Code.BAD_USER_INPUT, message, ("assigneeId",))
+    raise_problems([of_task, of_assignee, note_problem(note)])
 
 
-def require_reassignable(facts: TaskFacts, assignee: Person | None, *, is_same: bool) -> None:
-    """Raises Refused where a task cannot go to this assignee: TASK_CLOSED, BAD_USER_INPUT, DUPLICATE_TASK."""
-    require_open(facts)
+def decide_reassign(
+    facts: TaskFacts, assignee: Person | None, *, is_same: bool, is_taken: bool, note: str | None
+) -> None:
+    """Whether a task can go to this assignee, with this note. `is_same`: it is theirs.
+
+    Raises Refused with everything that is wrong: TASK_CLOSED at `taskId`, what is against the assignee, and
+    BAD_USER_INPUT at `instructions`.
+    """
+    of_assignee = assignee_problem(assignee, is_taken=is_taken)
     if is_same:
-        raise refuse(Code.DUPLICATE_TASK, "The task is theirs already.", "assigneeId")
-    if facts.is_of_plan and assignee is not None and assignee.team_id is not None:
-        raise refuse(Code.BAD_USER_INPUT, "A plan's task belongs to a person, never to a team.", "assigneeId")
+        of_assignee = Problem(Code.DUPLICATE_TASK, "The task is theirs already.", ("assigneeId",))
+    elif facts.is_of_plan and assignee is not None and assignee.team_id is not None:
+        message = "A plan's task belongs to a person, never to a team."
+        of_assignee = Problem(Code.BAD_USER_INPUT, message, ("assigneeId",))
+    raise_problems([closed_problem(facts), of_assignee, note_problem(note)])
 
 
 def moves_hold(policy: HoldPolicy | None) -> bool:

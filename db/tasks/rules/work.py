@@ -1,12 +1,16 @@
 """Working on a task: when it may be worked on, and what starting, completing and its steps make of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
-from db.errors import Code, Refused, refuse, written
+from db.accounts.rules import raise_problems
+from db.errors import Code, Problem, Refused, refuse, written
 from db.tasks.rules.statuses import ACTIVE, OPEN, TaskStatus
 
 _S = TaskStatus
+T = TypeVar("T")
 ON_HOLD = "This task is on hold. End its hold or close its children first."
 
 
@@ -48,9 +52,9 @@ def is_ready(facts: TaskFacts, *, now: datetime) -> bool:
     return facts.status in ACTIVE and _closed_window(facts, now=now) is None
 
 
-def is_overdue(*, status: TaskStatus, due_at: datetime | None, now: datetime) -> bool:
-    """Whether an open task's due date has passed."""
-    return status in OPEN and due_at is not None and due_at < now
+def is_overdue(*, status: TaskStatus, due_at: datetime | None, is_withdrawn: bool, now: datetime) -> bool:
+    """Whether an open task's due date has passed. Nobody can do what was withdrawn, so nobody is late with it."""
+    return status in OPEN and not is_withdrawn and due_at is not None and due_at < now
 
 
 def require_workable(facts: TaskFacts, *, now: datetime, path: str = "taskId") -> None:
@@ -99,10 +103,26 @@ def decide_step(facts: TaskFacts, *, is_completed: bool, now: datetime) -> StepD
     return StepDecision(statuses, completes_step=True)
 
 
+def closed_problem(facts: TaskFacts, path: str = "taskId") -> Problem | None:
+    """Why nothing can be done with a task that is closed: TASK_CLOSED. None where it is open."""
+    if facts.is_open:
+        return None
+    return Problem(Code.TASK_CLOSED, f"This task is {facts.status.lower()}. A closed task stays closed.", (path,))
+
+
 def require_open(facts: TaskFacts, path: str = "taskId") -> None:
     """Raises Refused: TASK_CLOSED."""
-    if not facts.is_open:
-        raise refuse(Code.TASK_CLOSED, f"This task is {facts.status.lower()}. A closed task stays closed.", path)
+    raise_problems([closed_problem(facts, path)])
+
+
+def decide_with(rule: Callable[[], T], *others: Problem | None) -> T:
+    """What a rule decides. Raises Refused with its reasons and with these others, which it does not know, at once."""
+    try:
+        decided = rule()
+    except Refused as refusal:
+        raise Refused(*refusal.problems, *[other for other in others if other is not None]) from None
+    raise_problems(others)
+    return decided
 
 
 def open_children(facts: TaskFacts) -> Refused:

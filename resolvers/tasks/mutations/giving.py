@@ -11,7 +11,7 @@ from db.tasks import commands
 from db.tasks.commands import TaskChanges
 from resolvers.fields import MutationPayload, attr, mutation
 from resolvers.inputs import IDEMPOTENCY_KEY
-from resolvers.tasks.mutations.shown import NOTE, assignee_of, task_key, task_shown
+from resolvers.tasks.mutations.shown import NOTE, assignee_of, parent_key, task_key, task_shown
 from resolvers.tasks.types import WorkTask
 
 
@@ -113,7 +113,7 @@ async def create_task(tx: Tx, viewer: Viewer, input: CreateTaskInput) -> CreateT
         type_name=input.type,
         title=input.title,
         assignee=assignee_of(input.assignee_id),
-        parent_id=None if input.parent_id is None else task_key(input.parent_id, "parentId"),
+        parent_id=parent_key(input.parent_id),
         instructions=input.instructions,
         opens_at=input.opens_at,
         due_at=input.due_at,

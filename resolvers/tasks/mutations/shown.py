@@ -6,15 +6,23 @@ from uuid import UUID
 from db.tasks.commands import Assignee
 from db.tasks.queries import TIMED_HOLD, WORK_TASK
 from resolvers.fields import shown
-from resolvers.ids import decode_any, require_id
+from resolvers.ids import NOTHING, decode_any, decode_id, require_id
 
 NOTE = "A note to append to its `instructions`; blank is ignored."
 TASK_AS_IT_IS = "The task as it is now; null where the mutation was refused."
+_TYPES = ("WorkTask", "TimedHoldTask")
 
 
-def task_key(id_: str, path: str = "taskId") -> UUID:
+def task_key(id_: str) -> UUID:
     """The key of a task, or of a hold: that it is none is for the command to refuse. Raises Refused (NOT_FOUND)."""
-    return require_id(id_, path, types=("WorkTask", "TimedHoldTask"), thing="task")
+    return require_id(id_, "taskId", types=_TYPES, thing="task")
+
+
+def parent_key(id_: str | None) -> UUID | None:
+    """The key of the task that another is to stand below. An id that is none is for the command to refuse, which tells
+    what else is wrong.
+    """
+    return None if id_ is None else decode_id(id_, *_TYPES) or NOTHING
 
 
 def assignee_of(id_: str) -> Assignee:

@@ -8,7 +8,10 @@ import pytest
 from db.accounts.rules import Role, Viewer
 from db.errors import Code
 from db.plans.rules import PlanType
+from db.reading import Reading, Want, want
 from db.session import Database
+from db.tasks.queries import QUEUES, WORK_TASK, TaskCounts, own_counts, tasks_page
+from db.tasks.rules import QueueTab
 from tests.support.drain import drain
 from tests.support.plans import World, a_world, another_class
 from tests.support.tasks import Desk, a_desk
@@ -166,6 +169,28 @@ async def test_a_plans_task_has_the_title_and_dates_of_its_plan(world: World, de
         await desk.update(task.id, {"due_at": task.due_at})
     await desk.update(task.id, {}, by=world.teacher, instructions="Take your time")
     assert (await desk.row(task.id)).is_touched
+
+
+async def test_nobody_is_late_with_what_was_withdrawn(world: World, desk: Desk) -> None:
+    kept, withdrawn = [await world.published(), await world.published()]
+    first, second = [(await task_of(world, plan_id, 0)).id for plan_id in (kept, withdrawn)]
+    await world.withdraw(withdrawn)
+    desk.later(days=3)
+    own = Reading(world.database.reader, learner(world, 0))
+    rows = await own.by_ids(WORK_TASK, want("is_overdue", "is_withdrawn"), [first, second])
+    assert [(rows[key].is_overdue, rows[key].is_withdrawn) for key in (first, second)] == [(True, False), (False, True)]
+    for on_hold in (0, 2):
+        tab = QueueTab.ON_HOLD if on_hold else QueueTab.ASSIGNED
+        assert await own_counts(own) == TaskCounts(0, 2 - on_hold, on_hold, 0, overdue=1)
+        late = Want("", want("id").wants, {"overdue_only": True})
+        owner = world.learners[0]
+        assert [row.id for row in (await own.below(WORK_TASK, late, QUEUES[tab], [owner], name=tab))[owner].nodes] == [
+            first
+        ]
+        assert [row.id for row in (await tasks_page(own, late)).nodes] == [first]
+        if not on_hold:
+            for key in (first, second):
+                await desk.place(key)
 
 
 async def test_a_child_of_a_plans_task_is_no_task_of_the_plan(world: World, desk: Desk) -> None:

@@ -198,12 +198,12 @@ async def test_what_failed_is_told_to_operators_only(desk: Desk) -> None:
 
 async def test_actions_are_those_that_this_viewer_may_take_now(desk: Desk) -> None:
     task_id = await desk.create(desk.ann, by=desk.editor)
-    assert await actions(desk, desk.ann, task_id) == [A.START, A.COMPLETE, A.PLACE_HOLD, A.UPDATE, A.CANCEL]
+    assert await actions(desk, desk.ann, task_id) == [A.START, A.COMPLETE, A.PLACE_HOLD, A.ADD_NOTE, A.CANCEL]
     assert await actions(desk, desk.editor, task_id) == [A.CREATE_CHILD, A.REASSIGN, A.UPDATE, A.CANCEL]
     await desk.place(task_id)
-    assert await actions(desk, desk.ann, task_id) == [A.COMPLETE, A.END_HOLD, A.UPDATE, A.CANCEL]
+    assert await actions(desk, desk.ann, task_id) == [A.COMPLETE, A.END_HOLD, A.ADD_NOTE, A.CANCEL]
     child = await desk.create(desk.ben, below=task_id)
-    assert await actions(desk, desk.ann, task_id) == [A.PLACE_HOLD, A.UPDATE, A.CANCEL]
+    assert await actions(desk, desk.ann, task_id) == [A.PLACE_HOLD, A.ADD_NOTE, A.CANCEL]
     await desk.complete(child)
     await desk.complete(task_id)
     assert await actions(desk, desk.boss, task_id) == []

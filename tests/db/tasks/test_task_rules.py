@@ -1,6 +1,6 @@
 """What may be done with a task: every rule with its code, and the actions that follow from the same rules."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,13 +13,18 @@ from db.tasks.rules import (
     TaskAction,
     TaskFacts,
     TaskStatus,
+    TaskValues,
     available_actions,
     decide_complete,
     decide_start,
     decide_step,
+    decide_update,
     is_overdue,
     is_ready,
+    require_may_edit,
+    require_may_note,
 )
+from db.tasks.rules.making import OF_THE_PLAN
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -100,10 +105,42 @@ def test_actions_are_those_that_would_not_be_refused() -> None:
     def actions(facts: TaskFacts) -> list[TaskAction]:
         return list(available_actions(replace(facts, is_of_plan=True), Standing(is_assignee=True), now=NOW))
 
-    assert actions(TASK_OF_THREE) == [TaskAction.START, TaskAction.COMPLETE_STEP, TaskAction.UPDATE]
-    assert actions(replace(TASK_OF_THREE, status=S.IN_PROGRESS)) == [TaskAction.COMPLETE_STEP, TaskAction.UPDATE]
-    assert actions(replace(TASK_OF_THREE, step_count=0)) == [TaskAction.START, TaskAction.COMPLETE, TaskAction.UPDATE]
+    assert actions(TASK_OF_THREE) == [TaskAction.START, TaskAction.COMPLETE_STEP, TaskAction.ADD_NOTE]
+    assert actions(replace(TASK_OF_THREE, status=S.IN_PROGRESS)) == [TaskAction.COMPLETE_STEP, TaskAction.ADD_NOTE]
+    assert actions(replace(TASK_OF_THREE, step_count=0)) == [TaskAction.START, TaskAction.COMPLETE, TaskAction.ADD_NOTE]
     assert available_actions(TASK_OF_THREE, Standing(), now=NOW) == []
+
+
+@pytest.mark.parametrize("field", OF_THE_PLAN)
+@pytest.mark.parametrize("is_of_plan", [False, True])
+@pytest.mark.parametrize("standing", [Standing(), *(Standing(**{each.name: True}) for each in fields(Standing))])
+def test_a_change_is_offered_where_it_is_allowed_and_a_note_alone_where_only_that_is(
+    standing: Standing, is_of_plan: bool, field: str
+) -> None:
+    facts = replace(TASK_OF_THREE, is_of_plan=is_of_plan)
+
+    def is_allowed(*changed: str) -> bool:
+        try:
+            require_may_note(standing)
+            require_may_edit(standing, *changed)
+            decide_update(facts, TaskValues("Title"), changed=changed, note="Note")
+        except Refused:
+            return False
+        return True
+
+    offered = set(available_actions(facts, standing, now=NOW))
+    assert (TaskAction.UPDATE in offered) == is_allowed(field)
+    assert (TaskAction.ADD_NOTE in offered) == (is_allowed() and not is_allowed(field))
+
+
+def test_whoever_may_not_change_a_task_is_told_so_at_each_field() -> None:
+    require_may_edit(Standing(is_assignee=True))
+    with pytest.raises(Refused) as refused:
+        require_may_edit(Standing(is_assignee=True), "title", "dueAt")
+    assert [(each.code, each.path) for each in refused.value.problems] == [
+        (Code.FORBIDDEN, ("title",)),
+        (Code.FORBIDDEN, ("dueAt",)),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -116,8 +153,11 @@ def test_actions_are_those_that_would_not_be_refused() -> None:
         (S.COMPLETED, NOW - HOUR, False),
     ],
 )
-def test_an_open_task_past_its_due_date_is_overdue(status: TaskStatus, due_at: datetime | None, overdue: bool) -> None:
-    assert is_overdue(status=status, due_at=due_at, now=NOW) is overdue
+def test_an_open_task_past_its_due_date_is_overdue_unless_its_plan_was_withdrawn(
+    status: TaskStatus, due_at: datetime | None, overdue: bool
+) -> None:
+    assert is_overdue(status=status, due_at=due_at, is_withdrawn=False, now=NOW) is overdue
+    assert not is_overdue(status=status, due_at=due_at, is_withdrawn=True, now=NOW)
 
 
 def test_closed_is_final() -> None:

@@ -26,7 +26,9 @@ from db.tasks.rules import (
     decide_expiry,
     decide_place,
     decide_start,
+    decide_with,
     note_of,
+    note_problem,
     require_hold,
 )
 
@@ -173,4 +175,25 @@ def test_a_timer_waits_a_minute_then_twice_as_long_and_never_more_than_an_hour()
 
 def test_a_blank_note_is_none() -> None:
     assert [note_of(text) for text in (None, "", " \n ", "  So ")] == [None, None, None, "So"]
-    assert code_of(note_of, "x" * 10_001) is Code.BAD_USER_INPUT
+
+
+def test_a_note_is_not_endless() -> None:
+    assert note_problem(None) is None
+    assert note_problem("x" * 10_000, "reason") is None
+    problem = note_problem("x" * 10_001, "reason")
+    assert problem is not None
+    assert (problem.code, problem.path, problem.details) == (Code.BAD_USER_INPUT, ("reason",), {"max": 10_000})
+
+
+def test_what_is_wrong_with_a_task_and_with_what_is_asked_is_said_at_once() -> None:
+    closed = replace(FACTS, status=S.COMPLETED)
+    long = note_problem("x" * 10_001)
+    for rule in (lambda: decide_complete(closed, now=NOW), lambda: decide_cancel(closed, cascade=False)):
+        with pytest.raises(Refused) as refused:
+            decide_with(rule, None, long)
+        assert [(each.code, each.path) for each in refused.value.problems] == [
+            (Code.TASK_CLOSED, ("taskId",)),
+            (Code.BAD_USER_INPUT, ("instructions",)),
+        ]
+    assert decide_with(lambda: decide_complete(FACTS, now=NOW), None) is S.COMPLETED
+    assert code_of(decide_with, lambda: decide_complete(FACTS, now=NOW), long) is Code.BAD_USER_INPUT

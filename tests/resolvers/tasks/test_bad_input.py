@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from resolvers.ids import encode_id
 from tests.support.api import Api, id_of
 from tests.support.tasks import Desk
 
@@ -164,6 +165,111 @@ async def test_a_task_is_made_of_good_values(desk: Desk) -> None:
         ({**good, "parentId": task_id(closed)}, [("TASK_CLOSED", "input.parentId")]),
         ({**good, "instructions": "x" * 10_001}, [(bad, "input.instructions")]),
     )
+
+
+LONG = "x" * 10_001
+
+
+async def test_everything_that_is_wrong_with_a_new_task_is_said_at_once(desk: Desk) -> None:
+    parent, closed = await desk.create(desk.team), await desk.create(desk.ann)
+    hold = await desk.place(parent)
+    await desk.complete(closed)
+    bad, order = "BAD_USER_INPUT", "DATES_OUT_OF_ORDER"
+    wrong = {"type": "nope", "title": " ", "opensAt": LATER, "dueAt": EARLIER, "instructions": LONG}
+    values = [(bad, "input.type"), (bad, "input.title"), (order, "input.dueAt"), (bad, "input.instructions")]
+    nobody, ben = ("NOT_FOUND", "input.assigneeId"), id_of("User", desk.ben.user_id)
+    cases: list[Case] = [
+        ({**wrong, "assigneeId": "zz"}, [nobody, *values]),
+        ({**wrong, "assigneeId": "zz", "parentId": "zz"}, [("NOT_FOUND", "input.parentId"), nobody, *values]),
+        ({**wrong, "assigneeId": ben, "parentId": task_id(uuid4())}, [("NOT_FOUND", "input.parentId"), *values]),
+        ({**wrong, "assigneeId": ben, "parentId": task_id(hold)}, [("INVALID_PARENT", "input.parentId"), *values]),
+        ({**wrong, "assigneeId": ben, "parentId": task_id(closed)}, [("TASK_CLOSED", "input.parentId"), *values]),
+    ]
+    await all_refused(desk, "createTask", *cases)
+    # Rights come first, and alone: whoever may give tasks to nobody learns nothing of anybody.
+    unseen = await desk.create(desk.stranger)
+    before = await desk.stored()
+    for asked, reason in (
+        ({"assigneeId": "zz"}, ("FORBIDDEN", "input.assigneeId")),
+        ({"assigneeId": ben, "parentId": task_id(parent)}, ("FORBIDDEN", "input.parentId")),
+        ({"assigneeId": "zz", "parentId": task_id(unseen)}, ("NOT_FOUND", "input.parentId")),
+        ({"assigneeId": "zz", "parentId": "zz"}, ("NOT_FOUND", "input.parentId")),
+    ):
+        assert await Api(desk.database, desk.ann).refused("createTask", {**wrong, **asked}) == [reason], asked
+    lead = Api(desk.database, desk.lead)
+    asked = {**wrong, "assigneeId": ben, "parentId": task_id(unseen)}
+    assert await lead.refused("createTask", asked) == [("NOT_FOUND", "input.parentId"), *values]
+    outside = {**asked, "assigneeId": id_of("User", desk.stranger.user_id)}
+    assert await lead.refused("createTask", outside) == [("NOT_FOUND", "input.parentId")]
+    assert await desk.stored() == before
+
+
+async def test_everything_that_is_wrong_with_a_change_of_a_task_is_said_at_once(desk: Desk) -> None:
+    own, team, done = await desk.create(desk.ann), await desk.create(desk.team), await desk.create(desk.team)
+    held, busy = await desk.create(desk.ann), await desk.create(desk.ann)
+    decision = await desk.create(desk.ann, type_name="decision")
+    await desk.complete(done)
+    await desk.place(held)
+    await desk.create(desk.ben, below=busy)
+    bad, note = "BAD_USER_INPUT", ("BAD_USER_INPUT", "input.instructions")
+    closed, reason = ("TASK_CLOSED", "input.taskId"), ("BAD_USER_INPUT", "input.reason")
+    nobody, ann = ("NOT_FOUND", "input.assigneeId"), id_of("User", desk.ann.user_id)
+    told = {"taskId": task_id(done), "instructions": LONG}
+    values: Input = {"title": " ", "opensAt": LATER, "dueAt": EARLIER}
+    wrong = [(bad, "input.title"), ("DATES_OUT_OF_ORDER", "input.dueAt"), note]
+    days = ("HOLD_DURATION_OUT_OF_RANGE", "input.durationDays")
+    cases: dict[str, list[Case]] = {
+        "updateTask": [
+            ({**told, **values}, [closed, *wrong]),
+            ({**told, **values, "taskId": task_id(own)}, wrong),
+            ({**told, **values, "taskId": "zz"}, [("NOT_FOUND", "input.taskId")]),
+        ],
+        "placeHold": [
+            ({**told, "durationDays": 0}, [closed, days, note]),
+            ({**told, "durationDays": 0, "taskId": task_id(own)}, [days, note]),
+            ({**told, "durationDays": 0, "taskId": task_id(decision)}, [("HOLD_NOT_ALLOWED", "input.taskId"), note]),
+        ],
+        "endHold": [
+            ({"taskId": task_id(own), "reason": LONG}, [("NO_ACTIVE_HOLD", "input.taskId"), reason]),
+            ({"taskId": task_id(held), "reason": LONG}, [reason]),
+        ],
+        "completeTask": [(told, [closed, note]), ({**told, "taskId": task_id(own)}, [note])],
+        "cancelTask": [
+            ({"taskId": task_id(busy), "reason": LONG}, [("OPEN_CHILDREN", "input.taskId"), reason]),
+            ({"taskId": task_id(busy), "reason": LONG, "cascade": True}, [reason]),
+        ],
+        "assignTask": [
+            ({**told, "assigneeId": "zz"}, [closed, nobody, note]),
+            ({**told, "taskId": task_id(own), "assigneeId": "zz"}, [(bad, "input.taskId"), nobody, note]),
+            ({**told, "taskId": task_id(team), "assigneeId": id_of("Team", desk.team)}, [
+                (bad, "input.assigneeId"), note,
+            ]),
+        ],
+        "reassignTask": [
+            ({**told, "assigneeId": "zz"}, [closed, nobody, note]),
+            ({**told, "taskId": task_id(own), "assigneeId": ann}, [("DUPLICATE_TASK", "input.assigneeId"), note]),
+        ],
+    }  # fmt: skip
+    for mutation, each in cases.items():
+        await all_refused(desk, mutation, *each)
+    # What is not theirs to change is told field by field, and alone.
+    before = await desk.stored()
+    asked = {**told, **values, "taskId": task_id(own)}
+    forbidden = [("FORBIDDEN", f"input.{name}") for name in ("title", "opensAt", "dueAt")]
+    assert await Api(desk.database, desk.ann).refused("updateTask", asked) == forbidden
+    assert await desk.stored() == before
+
+
+async def test_a_step_of_a_task_that_is_not_theirs_is_not_there(desk: Desk) -> None:
+    key = await desk.create(desk.ann)
+    query = "mutation ($id: ID!) { completeStep(input: { stepId: $id }) { userErrors { code field message } } }"
+    expected = {"code": "NOT_FOUND", "field": ["input", "stepId"], "message": "There is no such step."}
+    hold = await desk.place(key)
+    before = await desk.stored()
+    for viewer, task in ((desk.stranger, key), (desk.boss, key), (desk.boss, hold), (desk.boss, uuid4())):
+        body = await Api(desk.database, viewer).data(query, id=encode_id("TaskStep", f"{task}.{uuid4()}"))
+        assert body["completeStep"]["userErrors"] == [expected]
+    assert await desk.stored() == before
 
 
 async def test_nobody_gets_the_same_task_twice(desk: Desk) -> None:

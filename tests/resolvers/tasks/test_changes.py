@@ -90,7 +90,7 @@ async def test_work_begins_and_ends(desk: Desk) -> None:
     facts = "task { status startedAt closedAt cancelledBy { name } instructions availableActions }"
     started = (await api.does("startTask", {"taskId": key}, facts))["task"]
     assert (started["status"], started["startedAt"] is not None) == ("IN_PROGRESS", True)
-    assert started["availableActions"] == ["COMPLETE", "PLACE_HOLD", "UPDATE", "CANCEL"]
+    assert started["availableActions"] == ["COMPLETE", "PLACE_HOLD", "ADD_NOTE", "CANCEL"]
     done = (await api.does("completeTask", {"taskId": key, "instructions": "Sent."}, facts))["task"]
     assert (done["status"], done["closedAt"] is not None, done["instructions"]) == ("COMPLETED", True, ["Sent."])
     assert done["availableActions"] == []
@@ -260,7 +260,7 @@ async def test_a_plans_task_is_held_like_any_other_and_its_plan_counts_that(desk
         "placeHold", asked, "task { status isReady availableActions steps { id } plan { title } } hold { id }"
     )
     assert (held["task"]["status"], held["task"]["isReady"]) == ("ON_HOLD", False)
-    assert held["task"]["availableActions"] == ["END_HOLD", "UPDATE", "CANCEL"]
+    assert held["task"]["availableActions"] == ["END_HOLD", "ADD_NOTE", "CANCEL"]
     step = held["task"]["steps"][0]["id"]
     assert await learner.refused("completeStep", {"stepId": step}) == [("TASK_ON_HOLD", "input.stepId")]
     counted = """

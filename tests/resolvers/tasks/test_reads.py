@@ -38,7 +38,7 @@ async def test_a_task_or_a_hold_is_found_by_its_id(desk: Desk) -> None:
             "status": "ON_HOLD",
             "parent": None,
             "activeHold": {"id": hold_id(hold)},
-            "availableActions": ["COMPLETE", "END_HOLD", "UPDATE", "CANCEL"],
+            "availableActions": ["COMPLETE", "END_HOLD", "ADD_NOTE", "CANCEL"],
         },
         "node": {"__typename": "WorkTask", "id": task_id(key), "status": "ON_HOLD"},
     }
