@@ -2,18 +2,22 @@
 
 Hints make them quick; a version that is read again every now and then makes them right, also where Redis lost a hint.
 That is one statement for all who watch things of a kind in this process. It shows nobody anything: who is to look again
-reads with their own rights.
+reads with their own rights. Where the store is away, whoever is subscribed waits for it, and is told what is so then:
+a client does not subscribe again after an error.
 """
 
 import asyncio
 import contextvars
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 from weakref import WeakKeyDictionary
+
+import asyncpg
+from sqlalchemy.exc import SQLAlchemyError
 
 from db.accounts.rules import Role, Viewer
 from db.errors import Outage, TimedOut
@@ -26,15 +30,38 @@ from resolvers.context import Context
 log = get_logger(__name__)
 
 V = TypeVar("V")
+R = TypeVar("R")
 
 # What a store that is away, or too slow, raises. Streams ask again: what they show is still there afterwards.
 AWAY = (Outage, TimedOut, *STORE_ERRORS)
+# Of these, what is wrong with the statement or with its values, and would be so again; SQLAlchemy only writes reads.
+FAULTS = (asyncpg.SyntaxOrAccessError, asyncpg.DataError, SQLAlchemyError)
+# How long the store is left alone after a failure: from this to twice as long, for many wait.
+REST_SECONDS = 0.5
 LEAST_GAP_SECONDS = 0.5
 POLL_SECONDS = 1.5
 # Who has lost the right to see it is told nothing more at once, and that it is so after this at the latest.
 RECHECK_SECONDS = 30.0
 # Sees whatever there is; only versions are read with it.
 _EVERYBODY = Viewer(UUID(int=0), "versions", frozenset({Role.ADMIN}))
+
+
+async def patiently(read: Callable[[], Awaitable[V]]) -> V:
+    """What is read, as soon as it can be: while the store is away, again and again.
+
+    Raises whatever else the read raises: a refusal, a fault.
+    """
+    is_told = False
+    while True:
+        try:
+            return await read()
+        except FAULTS:
+            raise
+        except AWAY as error:
+            if not is_told:
+                log.warning("watching.waits", error=type(error).__name__)
+                is_told = True
+        await asyncio.sleep(REST_SECONDS * random.uniform(1.0, 2.0))
 
 
 class FellBehind(Exception):
@@ -123,14 +150,17 @@ def poll_of(feed: Feed, reader: Reader, watched: Watched) -> Poll:
 async def watch(
     context: Context,
     version: Callable[[], Awaitable[V]],
+    shown: Callable[[], Awaitable[R | None]],
     *,
     topics: Callable[[V], Sequence[str]],
     watched: Watched,
-) -> AsyncIterator[V]:
-    """Yield the version at once, then whenever it has changed, at most twice a second; never ends by itself.
+) -> AsyncGenerator[R, None]:
+    """Yield the thing at once, then whenever its version has changed, at most twice a second; never ends by itself.
 
-    `version` reads it as whoever watches, `watched` says how all are read together. `topics` names what to listen to at
-    a version; where a change names others, those are listened to instead.
+    `version` reads that as whoever watches, and raises a refusal where there is nothing to be seen (any more); `shown`
+    reads the thing. `watched` says how the versions of all are read together. `topics` names what to listen to at a
+    version; where a change names others, those are listened to instead. Once the first version has been read, no outage
+    ends it.
     """
     seen: list[V] = []
     current = await version()
@@ -140,10 +170,12 @@ async def watch(
         async with context.feed.listen(*listened) as listener:
             with poll.told(listener, watched.key):
                 # Listen first, then read: a change between the two is in what is read, or is hinted at.
-                while topics(current := await version()) == listened:
+                while topics(current := await patiently(version)) == listened:
                     if seen != [current]:
                         seen = [current]
-                        yield current
+                        found = await patiently(shown)
+                        if found is not None:
+                            yield found
                         await asyncio.sleep(LEAST_GAP_SECONDS)
                     # Not all at once where many began together.
                     await listener.wait(RECHECK_SECONDS * random.uniform(0.5, 1.0))

@@ -34,21 +34,23 @@ async def plan_changed(
     tree = wanted(info)
     context = info.context
 
-    async def version() -> PlanVersion | None:
-        return await plan_version(context.reading_now, key)
+    async def version() -> PlanVersion:
+        found = await plan_version(context.reading_now, key)
+        if found is None:
+            raise not_found("plan", "planId")
+        return found
+
+    async def shown() -> TaskPlan | None:
+        return await context.reading_now.one(PLAN, tree, key)
 
     watched = Watched("TaskPlan", key, lambda reading, keys: reading.by_ids(PLAN, _VERSION, keys))
-    async for state in watch(context, version, topics=lambda found: _topics(key, found), watched=watched):
-        if state is None:
-            raise not_found("plan", "planId")
-        found = await context.reading_now.one(PLAN, tree, key)
-        if found is not None:
-            yield found
+    async for plan in watch(context, version, shown, topics=lambda found: _topics(key, found), watched=watched):
+        yield plan
 
 
-def _topics(key: UUID, state: PlanVersion | None) -> list[str]:
+def _topics(key: UUID, state: PlanVersion) -> list[str]:
     topics = [plan_topic(key)]
-    if state is not None and state.job_id is not None:
+    if state.job_id is not None:
         topics.append(job_topic(state.job_id))
     return topics
 

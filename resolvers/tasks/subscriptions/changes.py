@@ -36,12 +36,14 @@ async def task_changed(
     key, tree, context = decoded[1], wanted(info), info.context
 
     async def version() -> Any:
-        return await context.reading_now.one(entity, _VERSION, key)
+        found = await context.reading_now.one(entity, _VERSION, key)
+        if found is None:
+            raise not_found("task", "taskId")
+        return found
+
+    async def shown() -> Task | None:
+        return await context.reading_now.one(entity, tree, key)
 
     watched = Watched(decoded[0], key, lambda reading, keys: reading.by_ids(entity, _VERSION, keys))
-    async for state in watch(context, version, topics=lambda _: [task_topic(key)], watched=watched):
-        if state is None:
-            raise not_found("task", "taskId")
-        found = await context.reading_now.one(entity, tree, key)
-        if found is not None:
-            yield found
+    async for task in watch(context, version, shown, topics=lambda _: [task_topic(key)], watched=watched):
+        yield task

@@ -8,10 +8,11 @@ not see.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 from weakref import WeakKeyDictionary, WeakValueDictionary
@@ -30,7 +31,7 @@ from resolvers.ids import encode_id, not_found, require_id
 from resolvers.paging import described
 from resolvers.selection import wanted
 from resolvers.tasks.types import WorkTask
-from resolvers.watching import AWAY, Watched, poll_of
+from resolvers.watching import AWAY, Watched, patiently, poll_of
 
 log = get_logger(__name__)
 
@@ -94,15 +95,22 @@ async def queue_changed(
     async with queue_of(context, key).watched() as seat:
         while True:
             changes = await seat.take(RECHECK_SECONDS)
-            await _require_sight(context, key)
-            shown = {}
-            if selected is not None and changes:
-                shown = await context.reading_now.by_ids(WORK_TASK, selected, list(changes))
+            shown = await patiently(partial(_seen, context, key, selected, changes))
             for task_id, type_ in changes.items():
                 # One that has gone on since the look is told by the next one.
                 if selected is None or type_ is _LEFT or task_id in shown:
                     task = shown.get(task_id)
                     yield QueueChange(type=type_, task_id=strawberry.ID(encode_id("WorkTask", task_id)), task=task)
+
+
+async def _seen(
+    context: Context, team_id: UUID | None, selected: Want | None, changes: Collection[UUID]
+) -> Mapping[UUID, WorkTask]:
+    """These tasks as they are now, as far as they are to be shown and may be seen. Raises where the team may not be."""
+    await _require_sight(context, team_id)
+    if selected is None or not changes:
+        return {}
+    return await context.reading_now.by_ids(WORK_TASK, selected, list(changes))
 
 
 async def _require_sight(context: Context, team_id: UUID | None) -> None:

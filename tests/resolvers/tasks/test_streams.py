@@ -14,11 +14,13 @@ from db.feed import Feed
 from db.session import Database
 from db.settings import DatabaseSettings
 from db.tasks.queries import MOST_WATCHED
+from db.tasks.rules import task_topic
 from resolvers import watching
 from resolvers.context import Context
 from resolvers.tasks.subscriptions.queues import QueueChangeType, Seat, differences, joined, queue_of
 from tests.support.api import id_of
 from tests.support.facts import PATIENCE_SECONDS
+from tests.support.outages import far_away
 from tests.support.people import person
 from tests.support.plans import a_world
 from tests.support.streams import Stream, stream
@@ -291,6 +293,52 @@ async def test_who_has_left_a_team_is_told_nothing_more_of_its_queue(
     async with queue(desk, feed, desk.ben, team=desk.team) as events:
         await desk.rows_of("DELETE FROM team_members WHERE user_id = :id", id=desk.ben.user_id)
         assert (await events.refusal())["extensions"]["code"] == NOT_SEEN
+
+
+# --- outages ----------------------------------------------------------------------------------------------------------
+
+
+async def test_an_outage_ends_no_stream_and_what_changed_meanwhile_is_told(
+    desk: Desk, feed: Feed, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Somebody who watches a team's queue is looked at anew now and then: that too is a read.
+    monkeypatch.setattr("resolvers.tasks.subscriptions.queues.RECHECK_SECONDS", 0.1)
+    key = await desk.create(desk.ann)
+    async with far_away(database_url) as far:
+        there = Desk(**{**vars(desk), "database": far.database})
+        async with (
+            stream(far.database, feed, desk.ann, TASK, id=task_id(key)) as task,
+            queue(there, feed, desk.ann) as own,
+            queue(there, feed, desk.ann, team=desk.team) as team,
+        ):
+            await task.next()
+            told = asyncio.ensure_future(task.next())
+            far.wire.freeze()
+            await desk.place(key)
+            # A look has just been at it; the task that it tells of cannot be read any more.
+            waiting = queue_of(Context(far.database, feed, "test", desk.ann), None)
+            for seat in waiting._seats:
+                seat.give({key: CHANGED})
+            await far.until_waiting(3)
+            other = await desk.create(desk.team)
+            far.wire.mend()
+            assert (await told)["status"] == "ON_HOLD"
+            assert await seen(own, 1) == {("CHANGED", task_id(key), "ON_HOLD")}
+            assert await seen(team, 1) == {("ENTERED", task_id(other), "ASSIGNED")}
+            await desk.end(key)
+            assert (await task.next())["status"] == "ASSIGNED"
+
+
+async def test_a_fault_ends_the_streams(desk: Desk, feed: Feed) -> None:
+    key = await desk.create(desk.ann)
+    async with stream(desk.database, feed, desk.ann, TASK, id=task_id(key)) as task, queue(desk, feed, desk.ann) as own:
+        await task.next()
+        await desk.rows_of("ALTER TABLE tasks RENAME TO others")
+        await feed.publish([task_topic(key)])
+        for seat in queue_of(Context(desk.database, feed, "test", desk.ann), None)._seats:
+            seat.give({key: CHANGED})
+        for events in (task, own):
+            assert (await events.refusal())["extensions"]["code"] == "INTERNAL"
 
 
 # --- two looks --------------------------------------------------------------------------------------------------------
