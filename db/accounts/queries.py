@@ -73,23 +73,23 @@ async def viewer_for_identity(
     if not found or not found[0]["is_active"]:
         return None
     user_id, name, held, _ = found[0]
-    return Viewer(user_id, name, _roles(held, None) if roles is None else frozenset(roles), None, expires_at)
+    if roles is None:
+        return Viewer(user_id, name, _roles(held, None), None, expires_at)
+    return Viewer(user_id, name, frozenset(roles), None, expires_at, is_claimed=True)
 
 
 async def still_good(reader: Reader, *, viewers: Sequence[Viewer]) -> list[Viewer | None]:
     """The same viewers as they are now, in the same order; None for each whose token or account no longer holds.
 
     One statement for all of them: for streams, which outlive the moment of signing in. Whether a provider's token has
-    expired is the caller's to see (`expires_at`): its roles stay as it gave them.
+    expired is the caller's to see (`expires_at`): roles that it names stay as it gave them.
     """
     asked = ([viewer.user_id for viewer in viewers], [viewer.token_id for viewer in viewers], reader.clock.shift)
     answer: list[Viewer | None] = [None] * len(viewers)
     for position, name, held, narrowed, expires_at in await reader.fetch(_STILL_GOOD, asked):
         before = viewers[position - 1]
-        if before.token_id is None:
-            answer[position - 1] = replace(before, name=name)
-        else:
-            answer[position - 1] = replace(before, name=name, roles=_roles(held, narrowed), expires_at=expires_at)
+        after = replace(before, name=name, roles=before.roles if before.is_claimed else _roles(held, narrowed))
+        answer[position - 1] = after if before.token_id is None else replace(after, expires_at=expires_at)
     return answer
 
 

@@ -38,6 +38,7 @@ class Viewer:
 
     `roles` are those in force for this request: a token may carry fewer than its owner has.
     `expires_at` is the instant after which the proof of identity no longer counts; None: it does not expire.
+    `is_claimed`: an identity provider's token names the roles, whatever the user's own are.
     """
 
     user_id: UUID
@@ -45,6 +46,7 @@ class Viewer:
     roles: frozenset[Role]
     token_id: UUID | None = None
     expires_at: datetime | None = None
+    is_claimed: bool = False
 
     @property
     def shape(self) -> tuple[bool, bool]:
@@ -290,29 +292,42 @@ def decide_new_token(
     force now are the limit, so that a narrow token cannot make itself a wider one.
     Raises Refused with everything that is wrong.
     """
-    problems = [text_problem(name, "name")]
+    problem = _owner_problem(actor, owner)
+    problems = [text_problem(name, "name"), problem]
     allowed: frozenset[Role] = frozenset()
-    if owner is None:
-        problems.append(Problem(Code.NOT_FOUND, "There is no such user.", ("userId",)))
-    elif owner.id == actor.user_id:
-        allowed = owner.roles & actor.roles
-    elif not (actor.is_admin and Role.SERVICE in owner.roles):
-        message = "One may make tokens for oneself only; an ADMIN also for users with the role SERVICE."
-        problems.append(Problem(Code.FORBIDDEN, message, ("userId",)))
-    elif not owner.is_active:
-        problems.append(Problem(Code.BAD_USER_INPUT, "This user is not active.", ("userId",)))
-    else:
-        allowed = owner.roles
-    if roles is not None and not roles:
+    if owner is not None and problem is None:
+        allowed = owner.roles & actor.roles if owner.id == actor.user_id else owner.roles
+        problems.append(_allowed_problem(roles, allowed))
+    elif roles is not None:
         problems.append(_roles_problem(roles))
-    elif roles is not None and allowed and not allowed.issuperset(roles):
-        names = ", ".join(sorted(allowed))
-        message = f"A token never has more roles than its owner: of {names} at most."
-        problems.append(Problem(Code.FORBIDDEN, message, ("roles",), {"allowed": sorted(allowed)}))
     if expires_at is not None and expires_at <= now:
         problems.append(Problem(Code.BAD_USER_INPUT, "`expiresAt` must be in the future.", ("expiresAt",)))
     raise_problems(problems)
     return TokenValues(name.strip(), frozenset(roles) if roles is not None else allowed, expires_at)
+
+
+def _owner_problem(actor: Viewer, owner: UserFacts | None) -> Problem | None:
+    if owner is None:
+        return Problem(Code.NOT_FOUND, "There is no such user.", ("userId",))
+    if owner.id == actor.user_id:
+        return None
+    if not (actor.is_admin and Role.SERVICE in owner.roles):
+        message = "One may make tokens for oneself only; an ADMIN also for users with the role SERVICE."
+        return Problem(Code.FORBIDDEN, message, ("userId",))
+    return None if owner.is_active else Problem(Code.BAD_USER_INPUT, "This user is not active.", ("userId",))
+
+
+def _allowed_problem(roles: Collection[Role] | None, allowed: frozenset[Role]) -> Problem | None:
+    """Why a token cannot have these roles (None: all that are allowed). Nothing may be allowed: then there is none."""
+    if roles is not None and not roles:
+        return _roles_problem(roles)
+    if not allowed:
+        message = "A token never has more roles than its owner, nor than the token that makes it: those share none."
+    elif roles is not None and not allowed.issuperset(roles):
+        message = f"A token never has more roles than its owner: of {', '.join(sorted(allowed))} at most."
+    else:
+        return None
+    return Problem(Code.FORBIDDEN, message, ("roles",), {"allowed": sorted(allowed)})
 
 
 def may_revoke(actor: Viewer, *, owner_id: UUID) -> bool:

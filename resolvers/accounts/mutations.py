@@ -194,7 +194,11 @@ class CreateApiTokenInput:
     user_id: strawberry.ID | None = attr(
         "Whom it signs in: a user with the role SERVICE, for ADMIN. Absent: the viewer.", default=None
     )
-    roles: list[Role] | None = attr("What it may do at most. Absent: all that its owner may; never more.", default=None)
+    roles: list[Role] | None = attr(
+        "What it may do at most. Absent: all that its owner may, and for oneself what this request's token may; never "
+        "more. FORBIDDEN where that is nothing.",
+        default=None,
+    )
     expires_at: datetime | None = attr("From when on it no longer works; absent: it does not expire.", default=None)
     idempotency_key: str | None = attr(IDEMPOTENCY_KEY, default=None)
 

@@ -23,6 +23,7 @@ from starlette.routing import Route
 from db.accounts.models import ApiToken, User
 from db.accounts.rules import Role
 from db.session import Database
+from resolvers.schema import schema as whole_schema
 from server.jwt import JwtSettings, JwtVerifier
 from tests.server.support.facts import revoke_all, until
 from tests.server.support.serving import Running, Uvicorn, serving, token_of
@@ -99,7 +100,7 @@ OTHER_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 ISSUER, AUDIENCE = "https://id.example.org", "holdfast"
 
 
-def signed(key: Any = KEY, kid: str = "one", **changes: Any) -> str:
+def signed(key: Any = KEY, kid: str = "one", algorithm: str = "RS256", **changes: Any) -> str:
     """A token of the provider."""
     claims = {
         "iss": ISSUER,
@@ -109,7 +110,7 @@ def signed(key: Any = KEY, kid: str = "one", **changes: Any) -> str:
         "email": "grace@example.org",
         "email_verified": True,
     } | changes
-    return jwt.encode({k: v for k, v in claims.items() if v is not None}, key, algorithm="RS256", headers={"kid": kid})
+    return jwt.encode({k: v for k, v in claims.items() if v is not None}, key, algorithm, headers={"kid": kid})
 
 
 @asynccontextmanager
@@ -237,6 +238,36 @@ async def test_roles_come_from_the_claim_where_it_names_any(
         viewer = await server.edge.authenticator.viewer(signed(roles=list(given)))
         assert viewer is not None
         assert viewer.roles == expected
+
+
+async def test_a_narrow_token_of_a_provider_makes_no_wider_one(
+    database: Database, database_url: str, redis_url: str
+) -> None:
+    await person(database, "Grace Guest", Role.ADMIN, email="grace@example.org")
+    create_user = 'mutation { createUser(input: {name: "Eve"}) { userErrors { code } } }'
+    key = "a secret that is shared with the provider"
+    settings = {"issuer": ISSUER, "audience": AUDIENCE, "key": key, "algorithms": ["HS256"]}
+
+    def given(*roles: str) -> str:
+        return signed(key, algorithm="HS256", roles=list(roles))
+
+    async with serving(database_url, redis_url, schema=whole_schema, jwt=settings) as server:
+        assert (await server.post(create_user, token=given("member"))).json()["data"]["createUser"] == {
+            "userErrors": [{"code": "FORBIDDEN"}]
+        }
+        for roles in ("", ", roles: [ADMIN]", ", roles: [MEMBER]", ", roles: [ADMIN, MEMBER]"):
+            make = (
+                f'mutation {{ createApiToken(input: {{name: "x"{roles}}}) {{ secret userErrors {{ code field }} }} }}'
+            )
+            refused = {"secret": None, "userErrors": [{"code": "FORBIDDEN", "field": ["input", "roles"]}]}
+            assert (await server.post(make, token=given("member"))).json()["data"] == {"createApiToken": refused}
+        async with database.transaction() as tx:
+            assert (await tx.scalars(select(ApiToken.id))).all() == []
+            assert (await tx.scalars(select(User.name))).all() == ["Grace Guest"]
+        # A token that carries the role makes one, which may do as much.
+        made = await server.post('mutation { createApiToken(input: {name: "x"}) { secret } }', token=given("admin"))
+        secret = made.json()["data"]["createApiToken"]["secret"]
+        assert (await server.post(create_user, token=secret)).json()["data"]["createUser"] == {"userErrors": []}
 
 
 @pytest.mark.parametrize(

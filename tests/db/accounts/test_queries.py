@@ -99,6 +99,15 @@ async def test_a_role_that_its_owner_lost_is_lost_to_the_token(database: Databas
     assert viewer.roles == {Role.MEMBER}
 
 
+async def identified(database: Database, who: Viewer, roles: list[Role] | None) -> Viewer:
+    """The same person as an identity provider's token shows them."""
+    async with database.transaction() as tx:
+        await commands.link_identity(tx, user_id=who.user_id, subject=who.name)
+    viewer = await viewer_for_identity(database.reader, subject=who.name, email=None, roles=roles, expires_at=LATER)
+    assert viewer is not None
+    return viewer
+
+
 async def test_an_identity_is_known_by_its_subject_then_by_its_address(database: Database) -> None:
     bo = await person(database, "Bo", email="bo@example.org")
 
@@ -133,7 +142,7 @@ async def test_viewers_are_looked_at_again_together_in_one_statement(database: D
     bo, cy = await person(database, "Bo"), await person(database, "Cy")
     tokens = [await recognised(database, await token_of(database, who)) for who in (bo, cy)]
     held = [viewer for viewer in tokens if viewer is not None]
-    by_provider = await person(database, "Di")
+    by_provider = await identified(database, await person(database, "Di"), None)
     await set_user(database, bo, name="Bo B")
     async with database.transaction() as tx:
         await commands.revoke_token(tx, actor=cy, token_id=held[1].token_id or UUID(int=0), now=tx.now)
@@ -141,6 +150,20 @@ async def test_viewers_are_looked_at_again_together_in_one_statement(database: D
     now = await still_good(database.reader, viewers=[*held, by_provider])
     assert database.reader.statements == before + 1
     assert [viewer and viewer.name for viewer in now] == ["Bo B", None, "Di"]
+
+
+async def test_roles_that_are_lost_later_stay_only_where_the_provider_gave_them(database: Database) -> None:
+    bo, cy = await person(database, "Bo", Role.ADMIN), await person(database, "Cy", Role.ADMIN)
+    seen_before = [await identified(database, bo, None), await identified(database, cy, [Role.ADMIN])]
+    for who in (bo, cy):
+        await set_user(database, who, roles=[Role.MEMBER])
+    now = await still_good(database.reader, viewers=seen_before)
+    assert [viewer.roles for viewer in now if viewer] == [{Role.MEMBER}, {Role.ADMIN}]
+    # And they are found again when they come back.
+    await set_user(database, bo, roles=[Role.EDITOR])
+    again = await still_good(database.reader, viewers=[viewer for viewer in now if viewer])
+    assert [viewer.roles for viewer in again if viewer] == [{Role.EDITOR}, {Role.ADMIN}]
+    assert [viewer.expires_at for viewer in again if viewer] == [LATER, LATER]
 
 
 # --- what may be seen -------------------------------------------------------------------------------------------------

@@ -142,6 +142,15 @@ def test_a_narrow_token_makes_no_wider_one() -> None:
     assert reasons(refused) == [(Code.FORBIDDEN, ("roles",))]
 
 
+@pytest.mark.parametrize("roles", [None, [Role.ADMIN], [Role.MEMBER], [Role.SERVICE]])
+def test_who_has_none_of_the_owners_roles_makes_no_token(roles: list[Role] | None) -> None:
+    narrow = Viewer(ME, "Me", frozenset({Role.MEMBER}))
+    with pytest.raises(Refused) as refused:
+        token(narrow, facts(ME, Role.ADMIN, Role.EDITOR), roles)
+    assert reasons(refused) == [(Code.FORBIDDEN, ("roles",))]
+    assert refused.value.problems[0].details == {"allowed": []}
+
+
 def test_an_admin_makes_tokens_for_service_users_only() -> None:
     assert token(ADMIN, facts(OTHER, Role.SERVICE)) == {Role.SERVICE}
     with pytest.raises(Refused) as refused:
