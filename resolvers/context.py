@@ -10,6 +10,7 @@ from db.accounts.rules import Viewer
 from db.errors import Unauthenticated
 from db.reading import Reading
 from db.session import Database
+from resolvers.selection import Slots
 
 if TYPE_CHECKING:
     from db.feed import Feed
@@ -26,6 +27,7 @@ class Context:
     # A stream that is resumed over HTTP brings its cursor in a header; it counts as the `after` argument.
     last_event_id: int | None = None
     extensions: dict[str, Any] = field(default_factory=dict)
+    slots: Slots = field(default_factory=Slots)
 
     @property
     def signed_in(self) -> Viewer:

@@ -33,6 +33,32 @@ from resolvers.ids import NOTHING, decode_any
 
 DEFINITION = "strawberry-definition"
 Nodes = dict[tuple[str, frozenset[str]], list[tuple[GraphQLNamedType, FieldNode]]]
+# A field, its arguments, and where the document asks for it with these.
+Alike = tuple[GraphQLField, Mapping[str, Any], list[FieldNode]]
+
+
+class Slots:
+    """Where the lists of one operation are kept in their rows: a slot for each name with its arguments.
+
+    A row may stand at several places of the answer, each with lists of its own, so neither an alias nor a place tells
+    them apart: what is asked for does. A field of a document has the same arguments wherever it stands.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[str, str], int] = {}
+        self._of_nodes: dict[int, tuple[FieldNode, str]] = {}
+
+    def number(self, name: str, args: Mapping[str, Any], nodes: Iterable[FieldNode]) -> str:
+        """What tells this list from others of its name, remembered of these fields, which ask for it."""
+        given = repr(sorted((each, value) for each, value in args.items() if value is not None))
+        known = str(self._numbers.setdefault((name, given), len(self._numbers)))
+        for node in nodes:
+            self._of_nodes[id(node)] = (node, known)
+        return known
+
+    def of(self, node: FieldNode) -> str:
+        """What `number` has said of this field."""
+        return self._of_nodes[id(node)][1]
 
 
 class Selection:
@@ -40,6 +66,7 @@ class Selection:
 
     def __init__(self, info: "GraphQLResolveInfo[Any]") -> None:
         self.schema: GraphQLSchema = info.schema
+        self.slots: Slots = info.context.slots
         self.fragments = info.fragments
         given = info.variable_values
         # Strawberry's executor hands out the plain values, graphql-core's own hands out its container.
@@ -52,9 +79,20 @@ class Selection:
             if node.selection_set is not None:
                 self._collect(named, node.selection_set, frozenset(), found)
         wanted: list[Want] = []
-        for (key, on), selected in found.items():
-            wanted += self._want(key, on, selected)
+        for (_, on), selected in found.items():
+            for same in self._alike(selected):
+                wanted += self._want(on, *same)
         return merged(wanted)
+
+    def _alike(self, selected: Iterable[tuple[GraphQLNamedType, FieldNode]]) -> Iterable["Alike"]:
+        """Fields with one key, by what they ask for: those of `nodes` and of `edges` need not ask for the same."""
+        alike: dict[tuple[str, str], Alike] = {}
+        for parent, node in selected:
+            if not node.name.value.startswith("__"):
+                field: GraphQLField = parent.fields[node.name.value]  # type: ignore[attr-defined]  # objects and interfaces have fields
+                args = self.arguments(field, node)
+                alike.setdefault((node.name.value, repr(args)), (field, args, []))[2].append(node)
+        return alike.values()
 
     def _collect(
         self, parent: GraphQLNamedType, selections: SelectionSetNode, on: frozenset[str], found: Nodes
@@ -77,25 +115,21 @@ class Selection:
             if narrowed or target is parent:
                 self._collect(target, fragment.selection_set, narrowed, found)
 
-    def _want(self, key: str, on: frozenset[str], selected: list[tuple[GraphQLNamedType, FieldNode]]) -> Iterable[Want]:
-        parent, node = selected[0]
-        if node.name.value.startswith("__"):
-            return
-        field: GraphQLField = parent.fields[node.name.value]  # type: ignore[attr-defined]  # objects and interfaces have fields
+    def _want(
+        self, on: frozenset[str], field: GraphQLField, args: Mapping[str, Any], nodes: list[FieldNode]
+    ) -> Iterable[Want]:
         definition = field.extensions[DEFINITION]
         for needed in definition.metadata.get("needs", ()):
             yield Want(needed, on=on)
         if definition.metadata.get("is_computed"):
             return
-        named = get_named_type(field.type)
-        nodes = [each for _, each in selected]
+        named, name = get_named_type(field.type), definition.python_name
+        alias = self.slots.number(name, args, nodes) if field.args else ""
         if is_connection(named):
             rows, counts = self.connection(named, nodes)
-            yield Want(definition.python_name, rows, self.arguments(field, node), key, on, counts)
+            yield Want(name, rows, args, alias, on, counts)
         else:
-            args = self.arguments(field, node)
-            alias = key if field.args else ""
-            yield Want(definition.python_name, self.wants(named, nodes), args, alias, on)
+            yield Want(name, self.wants(named, nodes), args, alias, on)
 
     def connection(self, named: GraphQLNamedType, nodes: Iterable[FieldNode]) -> tuple[tuple[Want, ...], bool]:
         """What is wanted of a connection's rows, and whether they are to be counted."""
@@ -105,13 +139,13 @@ class Selection:
                 self._collect(named, node.selection_set, frozenset(), parts)
         chosen: list[FieldNode] = []
         counts = False
-        for selected in parts.values():
-            name = selected[0][1].name.value
+        for _, node in (each for selected in parts.values() for each in selected):
+            name = node.name.value
             counts = counts or name == "totalCount"
             if name == "nodes":
-                chosen += [node for _, node in selected]
+                chosen.append(node)
             elif name == "edges":
-                chosen += self._edge_nodes(named, [node for _, node in selected])
+                chosen += self._edge_nodes(named, [node])
         rows = field_type(named, "nodes")
         return self.wants(rows, chosen), counts
 
@@ -209,4 +243,5 @@ def wanted(info: Any, *, args: Mapping[str, Any] | None = None) -> Want:
 
 def slot(info: Any) -> str:
     """The attribute that holds what a field with arguments was planned to load."""
-    return f"{info.python_name}__{info.path.key}"
+    raw: GraphQLResolveInfo[Any] = info._raw_info  # noqa: SLF001 - as above
+    return f"{info.python_name}__{info.context.slots.of(raw.field_nodes[0])}"

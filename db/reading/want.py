@@ -10,7 +10,7 @@ WRITTEN = frozenset({"order_by", "tab", "statuses"})
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """One wanted name. `args` narrow a list (a page, a filter); `alias` tells two lists of one name apart.
+    """One wanted name. `args` narrow a list (a page, a filter); `alias` tells two lists of one name apart, by these.
 
     `on` names the GraphQL types for which it is wanted, where the relation may be one of several; empty: for all.
     `counts` asks for the number of all rows of a page's list, which costs a statement.
@@ -45,12 +45,11 @@ class Want:
 
 def merged(wants: Iterable[Want]) -> tuple[Want, ...]:
     """The same wants with one for each slot: what is wanted of a relation twice, under two aliases or in a fragment
-    beside the field itself, is wanted of it together. Lists of one alias whose arguments differ stay apart: they are
-    of types that exclude each other.
+    beside the field itself, is wanted of it together. Lists whose arguments differ have slots of their own.
     """
     kept: list[Want] = []
     for want_ in wants:
-        twin = next((i for i, one in enumerate(kept) if one.slot == want_.slot and one.args == want_.args), None)
+        twin = next((i for i, one in enumerate(kept) if one.slot == want_.slot), None)
         if twin is None:
             kept.append(want_)
             continue
