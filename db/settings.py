@@ -1,5 +1,7 @@
 """Where the two stores are, and how long anyone waits for them."""
 
+from urllib.parse import urlsplit
+
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL, make_url
@@ -18,24 +20,29 @@ class DatabaseSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="DATABASE_", extra="ignore")
 
-    url: str = Field(description="postgresql://user:password@host:port/name, or …@/name?host=/socket/directory")
-    write_pool: int = Field(default=10, ge=1, le=500)
-    read_pool: int = Field(default=10, ge=1, le=500)
-    statement_timeout_ms: int = Field(default=10_000, ge=0)
-    lock_timeout_ms: int = Field(default=5_000, ge=0)
-    idle_in_transaction_timeout_ms: int = Field(default=30_000, ge=0)
-    connect_timeout_ms: int = Field(default=5_000, ge=100)
+    url: str = Field(
+        description="the database; PostgreSQL 18 or newer",
+        examples=["postgresql://user:password@host:port/name, or …@/name?host=/socket/directory"],
+    )
+    write_pool: int = Field(default=10, ge=1, le=500, description="most connections of one process that write")
+    read_pool: int = Field(default=10, ge=1, le=500, description="most connections of one process that read")
+    statement_timeout_ms: int = Field(default=10_000, ge=0, description="how long a statement may take; 0: no limit")
+    lock_timeout_ms: int = Field(default=5_000, ge=0, description="how long to wait for a lock; 0: no limit")
+    idle_in_transaction_timeout_ms: int = Field(
+        default=30_000, ge=0, description="how long an open transaction may do nothing; 0: no limit"
+    )
+    connect_timeout_ms: int = Field(default=5_000, ge=100, description="how long a new connection may take")
     silence_timeout_ms: int = Field(
         default=5_000, ge=1_000, description="after so long without a sign of life from the other end it is gone"
     )
-    application_name: str = "holdfast"
+    application_name: str = Field(default="holdfast", description="the name of connections in `pg_stat_activity`")
 
     @field_validator("url")
     @classmethod
     def _is_postgres(cls, value: str) -> str:
         try:
             name = make_url(value).get_backend_name()
-        except ArgumentError:
+        except (ArgumentError, ValueError):
             name = ""
         if name not in {"postgresql", "postgres"}:
             raise ValueError("must be a URL such as postgresql://user:password@host:5432/holdfast")
@@ -86,11 +93,17 @@ class RedisSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="REDIS_", extra="ignore")
 
-    url: str = Field(description="redis://host:port/0, rediss://…, or unix:///path/to/socket?db=0")
+    url: str = Field(
+        description="Valkey or Redis", examples=["redis://host:port/0, rediss://…, or unix:///path/to/socket?db=0"]
+    )
 
     @field_validator("url")
     @classmethod
     def _is_redis(cls, value: str) -> str:
-        if not value.startswith(("redis://", "rediss://", "unix://")):
+        try:
+            is_url = value.startswith(("redis://", "rediss://", "unix://")) and urlsplit(value).port != 0
+        except ValueError:
+            is_url = False
+        if not is_url:
             raise ValueError("must be a URL such as redis://localhost:6379/0")
         return value

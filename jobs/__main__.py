@@ -10,6 +10,9 @@ from jobs.worker import run_worker
 
 def main() -> None:
     """Run until told to stop. Exits with 2 and the reason in words where a setting does not fit."""
+    if "--help" in sys.argv[1:]:
+        sys.stdout.write(f"{__doc__}\n\nEach of them is described in docs/settings.md.\n")
+        return
     try:
         # Read when the ledger is cleaned up; one that does not fit is to stop the start, not a job at night.
         load(RetentionSettings)

@@ -1,6 +1,6 @@
 """How a worker behaves. The defaults are for production; tests shorten the waits."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -11,11 +11,13 @@ class WorkerSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="WORKER_", extra="ignore")
 
-    name: str = Field(default="", description="shown to people; empty: host and process id")
+    name: str = Field(default="", description="its name for people; empty: host and process id")
     slots: int = Field(default=10, ge=1, le=1_000, description="how many jobs run at once")
-    log_level: str = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="the least that is logged"
+    )
 
-    heartbeat_seconds: float = Field(default=2.0, gt=0)
+    heartbeat_seconds: float = Field(default=2.0, gt=0, description="how often it says that it lives")
     lease_seconds: float = Field(default=10.0, gt=0, description="not seen for so long, a worker is taken for dead")
     deadline_seconds: float = Field(default=8.0, gt=0, description="without a heartbeat for so long, it stops its jobs")
 
@@ -35,7 +37,12 @@ class WorkerSettings(BaseSettings):
     metrics_port: int | None = Field(
         default=None, ge=0, le=65535, description="where /metrics, /livez and /readyz are served; 0: any free port"
     )
-    metrics_host: str = Field(default="127.0.0.1", min_length=1, description="a name or address of this machine")
+    metrics_host: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="the address of that page; 0.0.0.0: every one",
+        examples=["a name or address of this machine"],
+    )
 
     @model_validator(mode="after")
     def _stops_before_it_is_taken_for_dead(self) -> Self:
@@ -49,12 +56,12 @@ class RetentionSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="RETENTION_", extra="ignore")
 
-    jobs_days: int = Field(default=30, ge=1, le=3_650, description="days that a job is kept after its end, 1 to 3650")
+    jobs_days: int = Field(default=30, ge=1, le=3_650, description="how long a job is kept after its end")
     events_days: int = Field(
-        default=14, ge=1, le=3_650, description="days that a job's events and logs are kept after its end, 1 to 3650"
+        default=14, ge=1, le=3_650, description="how long a job's events and logs are kept after its end"
     )
-    ticks_days: int = Field(default=30, ge=1, le=3_650, description="days that a schedule's ticks are kept, 1 to 3650")
+    ticks_days: int = Field(default=30, ge=1, le=3_650, description="how long a schedule's ticks are kept")
     workers_hours: int = Field(
-        default=1, ge=1, le=8_760, description="hours that a worker is shown after it was last seen, 1 to 8760"
+        default=1, ge=1, le=8_760, description="how long a worker is shown after it was last seen"
     )
     batch: int = Field(default=500, ge=1, le=10_000, description="rows of jobs that one transaction deletes at most")

@@ -14,6 +14,7 @@ try:
     from typer.main import get_command
 
     from db.environment import WRONG_SETUP, SetupError
+    from db.errors import HoldfastError, Refused
 except ModuleNotFoundError as missing:
     sys.stderr.write(
         f"{sys.executable} has no module {missing.name!r}. Use the checkout's own Python, which `make up` installs: "
@@ -55,6 +56,7 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         app(prog_name="python -m server")
-    except SetupError as error:
+    except (SetupError, HoldfastError) as error:
         typer.echo(str(error), err=True)
-        sys.exit(WRONG_SETUP)
+        # Where a store is away or too slow, the same command may do a moment later.
+        sys.exit(WRONG_SETUP if isinstance(error, SetupError | Refused) else 1)

@@ -98,6 +98,18 @@ async def refuse_old_database(settings: DatabaseSettings) -> None:
         raise UnfitDatabaseError(f"{finding.found} {finding.advice}")
 
 
+async def refuse_unready_database(settings: DatabaseSettings) -> None:
+    """Raise UnfitDatabaseError where the database cannot be reached, is too old, or has migrations before it.
+
+    One that a newer version has migrated is for whoever asks to try: while a fleet is replaced, both versions work.
+    """
+    await refuse_old_database(settings)
+    found = await where_migrations_stand(settings)
+    if found.is_known and not found.is_newest:
+        finding = _behind(found)
+        raise UnfitDatabaseError(f"{finding.found} {finding.advice}")
+
+
 async def check_version(connection: "asyncpg.Connection[asyncpg.Record]") -> Finding:
     """PostgreSQL 18 or newer: ids are made there by uuidv7()."""
     number = int(await connection.fetchval("SELECT current_setting('server_version_num')"))
@@ -143,12 +155,19 @@ async def check_pooling(settings: DatabaseSettings) -> Finding:
 async def check_migrations(settings: DatabaseSettings) -> Finding:
     """Whether the schema is the one this program was written for."""
     found = await where_migrations_stand(settings)
+    if found.is_newest:
+        return Finding("migrations", State.WELL, f"at {found.current}, the newest")
+    if found.is_known:
+        return _behind(found)
+    said = f"The database is at {found.current}, which a newer version of this program has made."
+    return Finding("migrations", State.WRONG, said, "Replace this one with it.")
+
+
+def _behind(found: Revision) -> Finding:
     if found.current is None:
         return Finding("migrations", State.WRONG, "The database is empty.", "Run `python -m server migrate`.")
-    if not found.is_newest:
-        said = f"The database is at {found.current}, this program wants {found.newest}."
-        return Finding("migrations", State.WRONG, said, "Run `python -m server migrate` with this program's version.")
-    return Finding("migrations", State.WELL, f"at {found.current}, the newest")
+    said = f"The database is at {found.current}, this program wants {found.newest}."
+    return Finding("migrations", State.WRONG, said, "Run `python -m server migrate` with this program's version.")
 
 
 async def where_migrations_stand(settings: DatabaseSettings) -> Revision:

@@ -70,9 +70,12 @@ class Home:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Make the directory and hold it alone. Raises AlreadyRunningError."""
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (self.path / "logs").mkdir(mode=0o700, exist_ok=True)
+        """Make the directory and hold it alone. Raises AlreadyRunningError, SetupError where there can be none."""
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self.path / "logs").mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise SetupError(f"HOLDFAST_DATA={self.path}: no directory can be made there ({error.strerror}).") from None
         with (self.path / "up.lock").open("a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -8,10 +8,11 @@ from typing import Any
 
 import httpx
 import jwt
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from db.accounts.rules import Role
+from db.environment import Words
 from db.errors import Outage, Unauthenticated
 from db.telemetry import get_logger
 
@@ -26,25 +27,52 @@ class JwtSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="JWT_", extra="ignore")
 
-    issuer: str | None = Field(default=None, description="the `iss` of the tokens")
+    issuer: str | None = Field(default=None, description="the `iss` of tokens that are taken; unset: none are")
     audience: str | None = Field(default=None, description="the `aud` that names this server")
-    jwks_url: str | None = Field(default=None, description="where the provider publishes its keys")
-    key: SecretStr | None = Field(default=None, description="the one key: PEM of a public key, or a shared secret")
-    algorithms: list[str] = Field(default=["RS256", "ES256", "EdDSA"], min_length=1)
+    jwks_url: str | None = Field(
+        default=None,
+        description="where the provider publishes its keys",
+        examples=["https://provider.example.org/keys"],
+    )
+    key: SecretStr | None = Field(
+        default=None, description="its one key, where it publishes none: PEM of a public key, or a shared secret"
+    )
+    algorithms: Words = Field(
+        default=["RS256", "ES256", "EdDSA"],
+        min_length=1,
+        description="how tokens may be signed",
+        examples=["RS256, several with commas between them, or a JSON list"],
+    )
     roles_claim: str = Field(default="roles", description="the claim that lists roles; dots reach into objects")
-    leeway_seconds: float = Field(default=0.0, ge=0, le=300)
+    leeway_seconds: float = Field(default=0.0, ge=0, le=300, description="how long a token is taken after its `exp`")
     keys_seconds: float = Field(default=300.0, gt=0, description="how long fetched keys are used")
+
+    @field_validator("algorithms")
+    @classmethod
+    def _are_known(cls, names: list[str]) -> list[str]:
+        known = set(jwt.algorithms.get_default_algorithms()) - {"none"}
+        if "none" in {name.lower() for name in names}:
+            raise ValueError("must not contain none: such tokens are not signed")
+        for name in names:
+            if name not in known:
+                raise ValueError(f"there is no algorithm {name}, only {', '.join(sorted(known))}")
+        return names
+
+    @field_validator("jwks_url")
+    @classmethod
+    def _is_an_address(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("https://", "http://")):
+            raise ValueError("is no address")
+        return value
 
     @model_validator(mode="after")
     def _is_complete(self) -> "JwtSettings":
         if self.issuer is None:
             return self
         if self.audience is None:
-            raise ValueError("JWT_AUDIENCE is missing: without it tokens for other servers would be taken")
+            raise ValueError("with an issuer JWT_AUDIENCE must be set: without it tokens for other servers are taken")
         if (self.jwks_url is None) == (self.key is None):
-            raise ValueError("set one of JWT_JWKS_URL and JWT_KEY")
-        if "none" in {algorithm.lower() for algorithm in self.algorithms}:
-            raise ValueError("JWT_ALGORITHMS must not contain none: such tokens are not signed")
+            raise ValueError("with an issuer one of JWT_JWKS_URL and JWT_KEY must be set, and not both")
         return self
 
 

@@ -43,6 +43,12 @@ class Settings:
     jwt: JwtSettings = field(default_factory=lambda: load(JwtSettings))
     database: DatabaseSettings = field(default_factory=lambda: load(DatabaseSettings))
     redis: RedisSettings = field(default_factory=lambda: load(RedisSettings))
+    trusted: TrustedDocuments = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Read the register with the settings, so that a wrong one ends the start like a wrong setting."""
+        trusted = TrustedDocuments.load(self.edge.trusted_documents, self.edge.trusted_documents_file)
+        object.__setattr__(self, "trusted", trusted)
 
 
 @asynccontextmanager
@@ -71,13 +77,12 @@ async def opened(settings: Settings, schema: strawberry.Schema) -> AsyncIterator
 
 def _edge(settings: Settings, schema: strawberry.Schema, database: Database, feed: Feed, redis: Redis) -> Edge:
     edge, limits = settings.edge, settings.limits
-    trusted = TrustedDocuments.load(edge.trusted_documents, edge.trusted_documents_file)
     return Edge(
         settings=edge,
         limits=limits,
         database=database,
         feed=feed,
-        operations=Operations(schema, limits, introspection=edge.introspection, trusted=trusted),
+        operations=Operations(schema, limits, introspection=edge.introspection, trusted=settings.trusted),
         authenticator=Authenticator(database, JwtVerifier(settings.jwt)),
         sessions=Sessions(database, check_seconds=limits.identity_check_seconds),
         rates=Rates(redis, limits),

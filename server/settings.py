@@ -13,10 +13,15 @@ class ServerSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SERVER_", extra="ignore")
 
-    host: str = Field(default="127.0.0.1", min_length=1, description="a name or address of this machine")
-    port: int = Field(default=8000, ge=0, le=65535, description="a number from 0 (any free port) to 65535")
+    host: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="the address to listen on; 0.0.0.0: every one",
+        examples=["a name or address of this machine"],
+    )
+    port: int = Field(default=8000, ge=0, le=65535, description="the port to listen on; 0: any free one")
     drain_seconds: float = Field(
-        default=10.0, ge=0, le=600, description="seconds that requests get to finish when the server stops"
+        default=10.0, ge=0, le=600, description="how long requests may go on when the server stops"
     )
 
 
@@ -25,4 +30,8 @@ class HomeSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="HOLDFAST_", extra="ignore")
 
-    data: Path = Field(default=CHECKOUT / ".holdfast", description="a directory, made where it does not exist")
+    data: Path = Field(
+        default=CHECKOUT / ".holdfast",
+        description="where `up` keeps data, sockets and logs, and where other commands look for an `up` that runs",
+        examples=["a directory, made where it does not exist"],
+    )

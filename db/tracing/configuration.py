@@ -21,10 +21,14 @@ class TracingSettings(BaseSettings):
 
     sdk_disabled: str = Field(default="", description="true: no traces, whatever else is set")
     traces_exporter: str = Field(default="", description="otlp, console, none; others where they are installed")
-    exporter_otlp_endpoint: str = Field(default="", description="http://collector:4318")
-    exporter_otlp_traces_endpoint: str = Field(default="", description="http://collector:4318/v1/traces")
-    exporter_otlp_protocol: str = ""
-    exporter_otlp_traces_protocol: str = ""
+    exporter_otlp_endpoint: str = Field(
+        default="", description="where all goes, as http://collector:4318; empty: no traces"
+    )
+    exporter_otlp_traces_endpoint: str = Field(
+        default="", description="the same for traces alone, as http://collector:4318/v1/traces"
+    )
+    exporter_otlp_protocol: str = Field(default="", description="http/protobuf, which an empty one means, or grpc")
+    exporter_otlp_traces_protocol: str = Field(default="", description="the same, for traces alone")
 
     @property
     def exporters(self) -> list[str]:

@@ -11,6 +11,7 @@ from db.session import Database
 from db.settings import DatabaseSettings
 from server.attached import attach
 from server.demo import load_demo
+from server.doctor import refuse_unready_database
 from server.home import Home
 from server.settings import HomeSettings
 
@@ -26,6 +27,7 @@ def demo() -> None:
 
 
 async def _load(settings: DatabaseSettings, known: Mapping[str, str]) -> dict[str, str]:
+    await refuse_unready_database(settings)
     database = await Database.open(settings)
     try:
         return await load_demo(database, known=known)

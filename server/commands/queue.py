@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from db.environment import SetupError, load
-from db.errors import Refused
 from db.feed import Feed
 from db.ledger import commands as ledger
 from db.ledger.queries import QueueRow, read_queues
@@ -18,6 +17,7 @@ from db.session import Database, Tx
 from db.settings import DatabaseSettings, RedisSettings
 from db.telemetry import configure_logging
 from server.attached import attach
+from server.doctor import refuse_unready_database
 
 queue = typer.Typer(
     name="queue", no_args_is_help=True, add_completion=False, help="Look at, pause, resume, limit queues."
@@ -109,13 +109,9 @@ async def _read() -> list[QueueRow]:
 
 
 async def _write(work: Callable[[Tx], Awaitable[T]]) -> T:
-    """In one transaction. Raises SetupError with the words of a refusal."""
-    async with _database() as database:
-        try:
-            async with database.transaction() as tx:
-                return await work(tx)
-        except Refused as refusal:
-            raise SetupError(str(refusal)) from None
+    """In one transaction. Raises Refused."""
+    async with _database() as database, database.transaction() as tx:
+        return await work(tx)
 
 
 @asynccontextmanager
@@ -123,7 +119,9 @@ async def _database() -> AsyncIterator[Database]:
     # Whoever resumes a queue wants its jobs to flow now: the hint goes out when the feed is closed.
     configure_logging(level="ERROR")
     attach()
-    settings, feed = load(DatabaseSettings), Feed.open(load(RedisSettings))
+    settings, carrier = load(DatabaseSettings), load(RedisSettings)
+    await refuse_unready_database(settings)
+    feed = Feed.open(carrier)
     database = await Database.open(settings, feed=feed)
     try:
         yield database

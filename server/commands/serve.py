@@ -9,7 +9,7 @@ import typer
 import uvicorn
 
 from db import tracing
-from db.environment import load
+from db.environment import SetupError, load
 from server.limits import LimitSettings
 from server.listening import listen, url_of
 from server.settings import ServerSettings
@@ -54,7 +54,7 @@ def serve(
 ) -> None:
     """Serve GraphQL and HTTP on SERVER_HOST:SERVER_PORT, with the stores at DATABASE_URL and REDIS_URL."""
     settings = load(ServerSettings)
-    listener = listen(settings.host, settings.port) if fd is None else socket.socket(fileno=fd)
+    listener = listen(settings.host, settings.port) if fd is None else _given(fd)
     config = uvicorn.Config(
         "server.app:create_app",
         factory=True,
@@ -80,3 +80,10 @@ def serve(
         LastingServer(config).run(sockets=[listener])
     finally:
         tracing.stop()
+
+
+def _given(fd: int) -> socket.socket:
+    try:
+        return socket.socket(fileno=fd)
+    except OSError as error:
+        raise SetupError(f"--fd {fd} is no socket that this process was given ({error.strerror}).") from None

@@ -9,17 +9,22 @@ from sqlalchemy import func, or_, select
 
 from db.accounts.commands import ensure_user, issue_token
 from db.accounts.models import User
-from db.accounts.rules import Role
+from db.accounts.rules import Role, raise_problems, text_problem
 from db.environment import SetupError, load
 from db.session import Database, Tx
 from db.settings import DatabaseSettings
 from server.attached import attach
+from server.doctor import refuse_unready_database
+
+LONGEST_DAYS = 36_500
 
 
 def token(
     who: Annotated[str, typer.Argument(help="A user's e-mail address or name.")],
     name: Annotated[str, typer.Option(help="What the token is for.")] = "command line",
-    days: Annotated[int, typer.Option(min=0, help="How long it is good for; 0: until it is revoked.")] = 30,
+    days: Annotated[
+        int, typer.Option(min=0, max=LONGEST_DAYS, help="How long it is good for; 0: until it is revoked.")
+    ] = 30,
     create: Annotated[
         str, typer.Option(help="Make the user with this role (ADMIN, EDITOR, MEMBER, SERVICE) where there is none.")
     ] = "",
@@ -29,10 +34,12 @@ def token(
     settings = load(DatabaseSettings)
     if create and create not in Role.__members__:
         raise SetupError(f"--create {create}: must be one of {', '.join(Role.__members__)}.")
+    raise_problems([text_problem(name, "name")])
     typer.echo(asyncio.run(_make(settings, who, name, days, create)))
 
 
 async def _make(settings: DatabaseSettings, who: str, name: str, days: int, create: str) -> str:
+    await refuse_unready_database(settings)
     database = await Database.open(settings)
     try:
         async with database.transaction() as tx:
@@ -42,7 +49,8 @@ async def _make(settings: DatabaseSettings, who: str, name: str, days: int, crea
                 user = await _find(tx, who)
             if user is None:
                 raise SetupError(
-                    f"There is no active user with the address or name {who!r}. --create MEMBER makes one."
+                    f"There is no active user with the address or name {who!r}. "
+                    "With an e-mail address, --create MEMBER makes one."
                 )
             until = tx.now + timedelta(days=days) if days else None
             issued = await issue_token(tx, user_id=user.id, name=name, roles=user.roles, expires_at=until)

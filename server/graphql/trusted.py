@@ -11,6 +11,7 @@ from typing import Literal
 
 import orjson
 
+from db.environment import WrongSettingError
 from db.errors import Code
 from db.telemetry import get_logger
 from server.graphql.params import Params
@@ -35,14 +36,19 @@ class TrustedDocuments:
 
     @classmethod
     def load(cls, mode: Mode, path: Path | None) -> "TrustedDocuments":
-        """Read the register: a JSON object from id (or bare hash) to text. Raises ValueError where it is none."""
+        """Read the register: a JSON object from id (or bare hash) to text. Raises WrongSettingError if it is none."""
         if mode == "off" or path is None:
-            if mode == "enforce":
-                raise ValueError("EDGE_TRUSTED_DOCUMENTS=enforce needs EDGE_TRUSTED_DOCUMENTS_FILE.")
             return cls(mode, {})
-        register = orjson.loads(path.read_bytes())
+        try:
+            register = orjson.loads(path.read_bytes())
+        except OSError as error:
+            raise WrongSettingError(f"EDGE_TRUSTED_DOCUMENTS_FILE={path}: {error.strerror}.") from None
+        except orjson.JSONDecodeError as error:
+            raise WrongSettingError(f"EDGE_TRUSTED_DOCUMENTS_FILE={path}: it is no JSON: {error}.") from None
         if not isinstance(register, dict) or not all(isinstance(text, str) for text in register.values()):
-            raise ValueError(f"{path} must be a JSON object from document id to text.")
+            raise WrongSettingError(
+                f"EDGE_TRUSTED_DOCUMENTS_FILE={path}: must be a JSON object from document id to text."
+            )
         # Clients hash what they send, so the text decides, not what the register calls it.
         return cls(mode, {document_id(text): text for text in register.values()})
 

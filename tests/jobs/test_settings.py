@@ -28,7 +28,7 @@ def start(module: list[str], settings: dict[str, str]) -> "subprocess.CompletedP
         ({}, ["DATABASE_URL is not set. Right would be: postgresql://user:password@host:port/name"]),
         (
             {**WELL, "WORKER_SLOTS": "0"},
-            ["WORKER_SLOTS='0': should be greater than or equal to 1. Right would be: how many jobs run at once"],
+            ["WORKER_SLOTS='0': should be greater than or equal to 1. Right would be: a whole number, 1 to 1000 "],
         ),
         (
             {**WELL, "WORKER_LEASE_SECONDS": "5"},

@@ -22,7 +22,7 @@ NOWHERE = {"DATABASE_URL": "postgresql://app:secret@127.0.0.1:1/x", "REDIS_URL":
 
 def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end. Only the given settings are set."""
-    settings = ("DATABASE_", "REDIS_", "SERVER_", "HOLDFAST_")
+    settings = ("DATABASE_", "REDIS_", "SERVER_", "HOLDFAST_", "EDGE_", "JWT_", "LIMIT_", "WORKER_")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(settings)}
     return subprocess.run(
         [sys.executable, "-m", "server", *arguments],
@@ -72,14 +72,14 @@ def test_help_names_every_command_and_what_it_does() -> None:
             {"SERVER_PORT": "eighty"},
             (
                 "SERVER_PORT='eighty': should be a valid integer, unable to parse string as an integer. "
-                "Right would be: a number from 0 (any free port) to 65535."
+                "Right would be: a whole number, 0 to 65535 (the port to listen on; 0: any free one)."
             ),
         ),
         (
             {"SERVER_PORT": "70000"},
             (
                 "SERVER_PORT='70000': should be less than or equal to 65535. "
-                "Right would be: a number from 0 (any free port) to 65535."
+                "Right would be: a whole number, 0 to 65535 (the port to listen on; 0: any free one)."
             ),
         ),
         (
@@ -91,6 +91,11 @@ def test_help_names_every_command_and_what_it_does() -> None:
             "DATABASE_URL='mysql://app:***@db/x': must be a URL such as postgresql://",
         ),
         ({"SERVER_PORT": "0", "DATABASE_URL": "postgresql:///x"}, "REDIS_URL is not set."),
+        (
+            {"SERVER_PORT": "0", "EDGE_TRUSTED_DOCUMENTS": "enforce", "EDGE_TRUSTED_DOCUMENTS_FILE": "Makefile"}
+            | NOWHERE,
+            "EDGE_TRUSTED_DOCUMENTS_FILE=Makefile: it is no JSON: ",
+        ),
     ],
 )
 def test_a_wrong_setting_stops_the_start_with_its_name_its_value_and_what_would_be_right(
@@ -125,10 +130,42 @@ def test_migrate_brings_an_empty_database_to_the_newest_schema_and_again_changes
     assert first.stdout.startswith("The database is at revision ")
 
 
-def test_migrate_without_a_database_says_where_it_looked(servers: Servers) -> None:
-    done = command("migrate", **NOWHERE)
-    assert done.returncode == 2
-    assert "No connection to postgresql+asyncpg://app:***@127.0.0.1:1/x" in done.stderr
+@pytest.mark.parametrize(
+    "arguments", [["migrate"], ["worker"], ["demo"], ["token", "ada@example.org"], ["queue", "list"]]
+)
+def test_a_command_without_a_database_says_where_it_looked(arguments: list[str]) -> None:
+    done = command(*arguments, **NOWHERE)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        "No connection to postgresql+asyncpg://app:***@127.0.0.1:1/x: [Errno 111] Connect call failed ('127.0.0.1', 1)."
+    ]
+
+
+def test_what_needs_the_schema_asks_for_migrations_and_migrate_goes_only_forward(
+    servers: Servers, redis_url: str
+) -> None:
+    versions = "SELECT version_num FROM alembic_version"
+    with servers.fresh_database(migrated=False) as url:
+        stores = {"DATABASE_URL": url, "REDIS_URL": redis_url}
+        for arguments in (["worker"], ["token", "ada@example.org", "--create", "ADMIN"]):
+            done = command(*arguments, **stores)
+            assert done.returncode == 2
+            assert done.stderr == "The database is empty. Run `python -m server migrate`.\n"
+        unknown = command("migrate", "--to", "nope", DATABASE_URL=url)
+        assert unknown.returncode == 2
+        assert unknown.stderr.startswith("There is no revision 'nope'. Right would be: head, or one of 0001 to 00")
+        assert command("migrate", "--to", "0003", DATABASE_URL=url).stdout.startswith(
+            "The database is at revision 0003; the newest is 00"
+        )
+        back = command("migrate", "--to", "0002", DATABASE_URL=url)
+        assert back.returncode == 2
+        assert back.stderr.startswith("The database is at revision 0003, which is past 0002. Nothing was changed: ")
+        assert ask(url, lambda connection: connection.fetchval(versions)) == "0003"
+        ask(url, lambda connection: connection.execute("UPDATE alembic_version SET version_num = '9999'"))
+        newer = command("migrate", DATABASE_URL=url)
+        assert newer.returncode == 2
+        assert newer.stderr.startswith("The database is at revision 9999, which a newer version of this program has ")
+        assert ask(url, lambda connection: connection.fetchval(versions)) == "9999"
 
 
 # --- doctor ---------------------------------------------------------------------------------------------------------
@@ -222,15 +259,18 @@ def test_token_makes_the_first_admin_of_a_new_deployment(database_url: str) -> N
         (["nobody@example.org"], "There is no active user with the address or name 'nobody@example.org'."),
         (["sam"], "Several users are called 'sam'; name one by address: sam2@example.org, sam@example.org."),
         (["x@example.org", "--create", "KING"], "--create KING: must be one of ADMIN, EDITOR, MEMBER, SERVICE."),
+        (["notmail", "--create", "MEMBER"], "An e-mail address looks like name@example.org and has at most "),
+        (["ada", "--name", " "], "`name` must have 1 to 255 characters; it has 0."),
     ],
 )
-def test_token_for_nobody_or_for_several_is_refused_and_nothing_is_written(
+def test_a_token_that_cannot_be_made_is_refused_in_one_line_and_nothing_is_written(
     database_url: str, arguments: list[str], said: str
 ) -> None:
     ask(database_url, lambda connection: connection.execute(PEOPLE))
     done = command("token", *arguments, DATABASE_URL=database_url)
     assert done.returncode == 2
     assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
     counts = "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM api_tokens)"
     assert tuple(ask(database_url, lambda connection: connection.fetchrow(counts))) == (3, 0)
 

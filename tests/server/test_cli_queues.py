@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import server.commands.queue as commands
 from db.environment import WRONG_SETUP, SetupError
+from db.errors import Refused
 from db.settings import DatabaseSettings, RedisSettings
 from server.doctor import Finding, State, examine
 from tests.server.test_cli import ask
@@ -54,7 +55,7 @@ def queue(monkeypatch: pytest.MonkeyPatch, stores: dict[str, str]) -> Queue:
 
     def run(*arguments: str, **settings: str) -> Done:
         done = CliRunner().invoke(commands.queue, list(arguments), env=stores | settings)
-        if isinstance(done.exception, SetupError):
+        if isinstance(done.exception, SetupError | Refused):
             return Done(WRONG_SETUP, str(done.exception))
         return Done(done.exit_code, done.output)
 
@@ -133,7 +134,7 @@ def test_a_limit_that_is_not_named_stays_as_it_is(queue: Queue, stores: dict[str
         (["limit", "blk", "--running", "1"], "There is no queue of this name. There are: bulk, default."),
         (["limit", "bulk"], "Nothing to set: give --running N, --per-key N, or --none to take the limits away."),
         (["limit", "bulk", "--running", "0"], "greater than or equal to 1"),
-        (["pause", "bulk", "--reason", "x" * 501], "`reason` takes at most 500 characters."),
+        (["pause", "bulk", "--reason", "x" * 501], "`reason` takes at most 500 characters; these are 501."),
     ],
 )
 def test_what_cannot_be_set_is_refused_in_words(
