@@ -93,6 +93,10 @@ class Code(StrEnum):
     DECRYPT_ERROR = "DECRYPT_ERROR"
 
 
+# So many reasons of a refusal are told; whoever gathers them may stop after one more.
+MOST_PROBLEMS = 100
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One reason for a refusal: its code, where in the input it is, and what would be right.
@@ -114,12 +118,25 @@ class HoldfastError(Exception):
     code: Code = Code.INTERNAL
 
 
+_MORE = Problem(
+    Code.BAD_USER_INPUT,
+    f"There is more that is wrong than these {MOST_PROBLEMS} problems. Put them right and ask again.",
+    details={"max": MOST_PROBLEMS},
+)
+
+
 class Refused(HoldfastError):
-    """An expected "no", with all of its reasons at once. Whoever raises it has written nothing."""
+    """An expected "no", with all of its reasons at once. Whoever raises it has written nothing.
+
+    Of more than MOST_PROBLEMS the first ones are kept, and one that says so: nobody reads ten thousand, and an answer
+    must not be many times as long as the request.
+    """
 
     def __init__(self, *problems: Problem) -> None:
         if not problems:
             raise ValueError("a refusal has at least one reason")
+        if len(problems) > MOST_PROBLEMS:
+            problems = (*problems[:MOST_PROBLEMS], _MORE)
         super().__init__("; ".join(problem.message for problem in problems))
         self.problems = problems
         self.code = problems[0].code

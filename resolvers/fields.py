@@ -22,13 +22,13 @@ from strawberry.types.field import StrawberryField
 
 from db import idempotency
 from db.accounts.rules import Viewer
-from db.errors import Refused
+from db.errors import MOST_PROBLEMS, Refused
 from db.reading import Entity
 from db.session import Tx, is_retryable
 from resolvers.context import Context, Info
 from resolvers.errors import UserError, user_errors
 from resolvers.ids import encode_id
-from resolvers.inputs import check_input
+from resolvers.inputs import check_arguments, check_input
 from resolvers.selection import slot, wanted
 
 ATTEMPTS = 3
@@ -154,6 +154,7 @@ def query(function: F) -> Any:
     @functools.wraps(function)
     async def resolve(*args: Any, info: Info, **kwargs: Any) -> Any:
         assert info.context.signed_in  # noqa: S101 - raises by itself
+        check_arguments(kwargs)
         return await function(*args, info=info, **kwargs)
 
     return strawberry.field(resolver=resolve, description=_described(function))
@@ -165,6 +166,7 @@ def subscription(function: Callable[..., AsyncGenerator[Any, None]]) -> Any:
     @functools.wraps(function)
     async def resolve(*args: Any, info: Info, **kwargs: Any) -> AsyncIterator[Any]:
         assert info.context.signed_in  # noqa: S101 - raises by itself
+        check_arguments(kwargs)
         # Closed with the stream, not when it is collected: what it holds is let go of at once.
         async with aclosing(function(*args, info=info, **kwargs)) as events:
             async for event in events:
@@ -183,7 +185,9 @@ class MutationPayload:
     TRANSIENT: ClassVar[frozenset[str]] = frozenset()
 
     user_errors: list[UserError] = attr(
-        "Why nothing was done: all reasons at once. Empty where the mutation took effect.", default_factory=list
+        f"Why nothing was done: all reasons at once; of more than {MOST_PROBLEMS} the first ones, and a last one that "
+        "says so. Empty where the mutation took effect.",
+        default_factory=list,
     )
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from db.courses.rules import ItemFormat, document_schema, read_document
 from db.courses.rules.document import ItemEntry, LessonEntry, UnitEntry
 from db.errors import Code, Refused
+from db.instants import EARLIEST_INSTANT, LATEST_INSTANT
 from tests.support.courses import document
 
 
@@ -80,10 +81,41 @@ def test_two_missing_names_are_told_apart() -> None:
 
 @pytest.mark.parametrize(
     "instant",
-    ["2026-03-01", "2026-03-01T10:00:00", "2026-02-30T10:00:00Z", "yesterday", "0001-01-01T00:00:00+01:00", ""],
+    [
+        "2026-03-01",
+        "2026-03-01T10:00:00",
+        "2026-02-30T10:00:00Z",
+        "yesterday",
+        "",
+        "0001-01-01T00:00:00+01:00",
+        "0001-01-01T00:00:00Z",
+        "1900-01-01T00:59:59+01:00",
+        "8999-12-31T23:00:00-01:00",
+        "9999-12-31T23:59:59Z",
+    ],
 )
 def test_an_instant_has_an_offset_and_exists(instant: str) -> None:
     assert wrong(document(startsAt=instant)) == bad("document.startsAt")
+
+
+def test_the_first_and_the_last_instant_that_a_document_may_name() -> None:
+    read = read_document(document(startsAt="1900-01-01T01:00:00+01:00", endsAt="8999-12-31T23:59:59.999999Z"))
+    assert (read.starts_at, read.ends_at) == (EARLIEST_INSTANT, LATEST_INSTANT)
+
+
+def test_a_short_document_that_is_wrong_in_many_places_is_told_the_first_hundred() -> None:
+    content = document(units=1)
+    content["units"][0]["lessons"] = [{}] * 10_000
+    told = wrong(content)
+    assert told == [*bad(*(path for _, path in told[:100])), (Code.BAD_USER_INPUT, "")]
+    assert {path.rpartition(".")[2] for _, path in told} == {"key", "title", "items", ""}
+
+
+def test_of_what_the_schema_cannot_say_the_first_hundred_is_told_too() -> None:
+    content = document(units=1, timeZone="Mars/Olympus")
+    content["units"][0]["lessons"] = [{"key": "same", "title": "a\tb", "items": []}] * 10_000
+    told = wrong(content)
+    assert (len(told), told[0], told[-1]) == (101, *bad("document.timeZone"), (Code.BAD_USER_INPUT, ""))
 
 
 def test_a_course_does_not_end_before_it_starts_whatever_the_offsets() -> None:

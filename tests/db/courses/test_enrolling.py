@@ -99,6 +99,13 @@ async def test_users_become_active_addresses_wait_and_the_same_person_counts_onc
     assert (again.enrolled, again.pending, again.already_enrolled, again.job_id) == (0, 0, 3, None)
 
 
+async def test_of_many_who_cannot_be_enrolled_the_first_hundred_are_told(database: Database) -> None:
+    teacher, _, class_id = await taught(database)
+    unknown = [UUID(int=number) for number in range(1_000)]
+    told = await refused(database, enroll(database, teacher, class_id, unknown))
+    assert told == [*((Code.NOT_FOUND, f"userIds.{position}") for position in range(100)), (Code.BAD_USER_INPUT, "")]
+
+
 async def test_the_job_of_an_enrollment_finds_its_members_by_the_change(database: Database) -> None:
     teacher, _, class_id = await taught(database)
     bo, cy, di = await person(database), await person(database), await person(database)
