@@ -17,6 +17,8 @@ from db.errors import Code, refuse
 
 DEFAULT_FIRST = 20
 MAX_FIRST = 100
+# What a column of whole numbers holds.
+MOST_COUNTED = 2**31 - 1
 
 
 @dataclass(slots=True)
@@ -98,6 +100,8 @@ def _typed(value: Any, kind: type) -> Any:
         raise ValueError(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise TypeError(kind)
+    if isinstance(value, int) and not -MOST_COUNTED <= value <= MOST_COUNTED:
+        raise OverflowError(value)
     return value
 
 

@@ -1,6 +1,6 @@
 """What no input may hold, whatever its field: found before anything is opened or locked for it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -28,6 +28,11 @@ def check_input(input: Any) -> None:
             break
     if problems:
         raise Refused(*problems)
+
+
+def check_arguments(given: Mapping[str, Any]) -> None:
+    """The same of a field's arguments, by their names in the API or as attributes."""
+    check_input({_api_name(name): value for name, value in given.items()})
 
 
 def _problems(value: Any, path: tuple[str, ...]) -> Iterator[Problem]:

@@ -9,6 +9,8 @@ import strawberry
 from graphql import GraphQLError, ValueNode, value_from_ast_untyped
 from strawberry.types.scalar import ScalarDefinition
 
+from db.instants import EARLIEST_INSTANT, LATEST_INSTANT
+
 JSON = NewType("JSON", object)
 
 # RFC 3339 with an offset that is written out. Python's own parser takes far more than that.
@@ -29,9 +31,13 @@ def read_instant(value: Any) -> datetime:
     right = "Write RFC 3339 with an offset, such as 2026-03-01T09:00:00Z."
     if isinstance(value, str) and RFC3339.fullmatch(value):
         try:
-            return datetime.fromisoformat(value.upper()).astimezone(UTC)
+            instant = datetime.fromisoformat(value.upper()).astimezone(UTC)
         except (ValueError, OverflowError):
             right = "It is written like one, but there is no such day or time."
+        else:
+            if EARLIEST_INSTANT <= instant <= LATEST_INSTANT:
+                return instant
+            right = f"It must be between {write_instant(EARLIEST_INSTANT)} and {write_instant(LATEST_INSTANT)}."
     shown = repr(value)
     shown = shown if len(shown) <= MOST_SHOWN else shown[:MOST_SHOWN] + "…"
     raise GraphQLError(f"{shown} is not a DateTime. {right}", extensions={"code": "BAD_USER_INPUT"})

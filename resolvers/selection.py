@@ -30,6 +30,7 @@ from graphql.execution.values import VariableValues, get_argument_values, get_di
 
 from db.reading import Want, merged
 from resolvers.ids import NOTHING, decode_any
+from resolvers.inputs import check_arguments
 
 DEFINITION = "strawberry-definition"
 Nodes = dict[tuple[str, frozenset[str]], list[tuple[GraphQLNamedType, FieldNode]]]
@@ -177,6 +178,7 @@ class Selection:
         if not field.args:
             return {}
         values = get_argument_values(field, node, self.variables)
+        check_arguments(values)
         plain: dict[str, Any] = {}
         for name, value in values.items():
             definition = field.args[name]

@@ -50,7 +50,10 @@ class First:
         if self.variable is None:
             return self.rows
         asked = variables.get(self.variable)
-        return asked if isinstance(asked, int) and not isinstance(asked, bool) else self.rows
+        if isinstance(asked, bool) or not isinstance(asked, int | float) or asked != asked // 1:
+            return self.rows
+        # For GraphQL 100.0 is an Int too.
+        return int(asked)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -104,7 +104,7 @@ async def test_tokens(server: Running) -> None:
 async def test_cost_is_fields_times_the_first_above_them(server: Running) -> None:
     query = "query($n: Int) { items(first: $n) { nodes { id items { nodes { id name } } } } }"
     # 1 items + n × (nodes, id, items + 20 × (nodes, id, name))
-    for n in (1, 50, 100):
+    for n in (1, 50, 100, 100.0):
         answer = await server.post(query, variables={"n": n})
         assert answer.json()["extensions"] == {"cost": 1 + n * (3 + 20 * 3)}
     defaulted = await server.post(query)

@@ -5,7 +5,20 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, DateTime, FromClause, Text, and_, any_, exists, func, literal_column, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    DateTime,
+    FromClause,
+    Text,
+    and_,
+    any_,
+    exists,
+    false,
+    func,
+    literal_column,
+    or_,
+    select,
+)
 
 from db.accounts.queries import pattern
 from db.accounts.rules import Viewer
@@ -38,8 +51,7 @@ def has_status(task: FromClause, statuses: Iterable[Any]) -> ColumnElement[bool]
     # In the order of the declaration, which is that of the indexes' conditions.
     named = {TaskStatus(getattr(status, "value", status)) for status in statuses}
     literals = [literal_column(f"'{status.value}'", Text) for status in TaskStatus if status in named]
-    condition: ColumnElement[bool] = task.c.status.in_(literals)
-    return condition
+    return task.c.status.in_(literals) if literals else false()
 
 
 # --- orders -----------------------------------------------------------------------------------------------------------
