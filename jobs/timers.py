@@ -7,6 +7,7 @@ never keeps the others.
 
 import asyncio
 import random
+from uuid import UUID
 
 from sqlalchemy.exc import DBAPIError
 
@@ -36,8 +37,17 @@ class Timers:
 
     async def __call__(self) -> int:
         """Work on the timers that are due, the oldest first. How many; as many as a batch: there may be more."""
-        due = await due_timers(self._database.reader, limit=self._limit)
-        is_full = len(due) == self._limit
+        blocked: set[UUID] = set()
+        while True:
+            due = await due_timers(self._database.reader, limit=self._limit, beside=blocked)
+            is_full = len(due) == self._limit
+            done = await self._work_on_all(due)
+            if done or not is_full:
+                return self._batch if is_full else done
+            # Somebody has locked whatever is oldest, a plan that goes live for one: it keeps nobody else waiting.
+            blocked |= {timer.tree for timer in due}
+
+    async def _work_on_all(self, due: list[Due]) -> int:
         # Workers that sweep at the same time find the same ones: each begins somewhere else.
         random.shuffle(due)
         turns = asyncio.Semaphore(AT_ONCE)
@@ -46,8 +56,7 @@ class Timers:
             async with turns:
                 return await self._work_on(timer)
 
-        done = sum(await asyncio.gather(*[in_turn(timer) for timer in due]))
-        return self._batch if is_full and done else done
+        return sum(await asyncio.gather(*[in_turn(timer) for timer in due]))
 
     async def _work_on(self, timer: Due) -> bool:
         """Whether the timer is over, or was put off; it is due still where somebody else has it, or nobody could."""

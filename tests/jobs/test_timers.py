@@ -122,6 +122,20 @@ async def test_what_somebody_else_has_is_left_to_the_next_sweep(desk: Desk) -> N
     assert await desk.status(first) == "ASSIGNED"
 
 
+async def test_however_many_somebody_else_has_the_next_ones_are_ended(desk: Desk) -> None:
+    settings = WorkerSettings(batch=3)
+    sweep = Timers(database=desk.database, settings=settings)
+    taken = await held(desk, 8)
+    later = await held(desk, 2, days=2)
+    desk.later(days=2)
+    async with desk.database.transaction() as tx:
+        await tx.execute(text("SELECT FROM tasks WHERE id = ANY(:ids) FOR UPDATE"), {"ids": taken})
+        # A full list may not have been all.
+        assert [await sweep(), await sweep(), await sweep()] == [3, 3, 0]
+    assert (await statuses(desk, taken), await statuses(desk, later)) == (["ON_HOLD"] * 8, ["ASSIGNED"] * 2)
+    assert [await sweep(), await sweep(), await sweep()] == [3, 3, 2]
+
+
 async def test_a_full_sweep_says_that_there_may_be_more(desk: Desk) -> None:
     await desk.crowd(MOST_AT_A_TIME + 5)
     desk.later(days=1)

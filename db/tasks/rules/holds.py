@@ -51,6 +51,11 @@ class Due:
     root_id: UUID
     plan_id: UUID | None
 
+    @property
+    def tree(self) -> UUID:
+        """What is locked first: the plan that made the tree, else its root."""
+        return self.plan_id or self.root_id
+
 
 def decide_place(
     facts: TaskFacts, policy: HoldPolicy | None, *, label: str, duration_days: int, note: str | None, now: datetime
