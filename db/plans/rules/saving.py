@@ -204,6 +204,6 @@ def _publication(
             taskings[position] = replace(tasking, opens_at=now)
             opened.append(position)
         else:
-            message = "`opensAt` has passed. Choose a later one, or publish with `openNow`."
+            message = "`opensAt` has passed. Choose a later one, or open it now with `publishPlan(openNow: true)`."
             problems.append(Problem(Code.OPEN_DATE_PASSED, message, (*path, "opensAt")))
     return replace(draft, taskings=tuple(taskings)), tuple(opened), problems
