@@ -31,6 +31,7 @@ from db.accounts.rules import (
     raise_problems,
     require_admin,
     text_problem,
+    unlowered_problem,
     viewer_topic,
 )
 from db.errors import Code, Problem, Refused, refuse
@@ -116,9 +117,7 @@ async def update_user(tx: Tx, *, actor: Viewer, user_id: UUID, changes: UserChan
     try:
         await tx.flush()
     except IntegrityError as error:
-        if violated_constraint(error) == "uq_users_email":
-            raise _taken() from None
-        raise
+        raise _told(error) from None
     tx.hint(viewer_topic(user_id))
     return after.is_active and not before.is_active
 
@@ -149,7 +148,20 @@ async def _is_taken(tx: Tx, email: str | None, *, but_by: UUID | None = None) ->
 
 async def _insert_user(tx: Tx, values: UserValues) -> UUID | None:
     row = insert(User).values(name=values.name, email=values.email, roles=sorted(values.roles))
-    return (await tx.execute(row.on_conflict_do_nothing(index_elements=["email"]).returning(User.id))).scalar()
+    try:
+        return (await tx.execute(row.on_conflict_do_nothing(index_elements=["email"]).returning(User.id))).scalar()
+    except IntegrityError as error:
+        raise _told(error) from None
+
+
+def _told(error: IntegrityError) -> Exception:
+    """What the table has against an address, as a refusal; any other error as it is."""
+    match violated_constraint(error):
+        case "uq_users_email":
+            return _taken()
+        case "ck_users_email_lower":
+            return Refused(unlowered_problem("email"))
+    return error
 
 
 def _taken() -> Refused:

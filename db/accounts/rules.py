@@ -137,6 +137,15 @@ def email_problem(email: str, *path: str) -> Problem | None:
     return Problem(Code.BAD_USER_INPUT, message, path, {"max": EMAIL_LIMIT})
 
 
+def unlowered_problem(*path: str) -> Problem:
+    """An address that is not in lower case by what Postgres knows of letters, and is by what Python knows.
+
+    Each goes by its own edition of Unicode. Who writes such a letter in lower case is understood by both.
+    """
+    message = "This e-mail address has a letter of which only the lower case can be stored. Write it in lower case."
+    return Problem(Code.BAD_USER_INPUT, message, path)
+
+
 def text_problem(text: str | None, *path: str, limit: int = NAME_LIMIT) -> Problem | None:
     """Why this cannot be a name or title: blank, too long once trimmed, or with control characters in it."""
     trimmed = (text or "").strip()

@@ -1,15 +1,14 @@
 """What is written of courses, classes and enrollments. None of it commits."""
 
+from db.courses.commands.admitting import admit_waiting, welcome_back
 from db.courses.commands.classes import ClassChanged, create_class, update_class
 from db.courses.commands.content import Imported, import_course, update_course
 from db.courses.commands.enrolling import (
     Enrolled,
     EnrollmentChanged,
-    admit_waiting,
     drop_enrollment,
     enroll,
     move_enrollment,
-    welcome_back,
 )
 from db.courses.commands.surroundings import course_facts
 

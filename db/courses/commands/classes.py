@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from db.accounts.commands import facts_of
 from db.accounts.rules import Viewer
+from db.courses.commands.admitting import admit_of_class
 from db.courses.commands.surroundings import course_facts, rolls_of, subject_of, teaches_anything
 from db.courses.jobs import ClassWork, CourseAssigned, ReachChanged, RescopeEnabled
 from db.courses.models import ClassCoTeacher, CourseClass, Enrollment
@@ -73,7 +74,8 @@ async def update_class(tx: Tx, *, actor: Viewer, class_id: UUID, changes: ClassC
     """Change a class. Raises Refused with everything that is wrong.
 
     A course that is new to it, one that it has left, being archived or put back, and rescoping switched on concern its
-    members: one job for its plans and one for rescoping, in this transaction, where there are members.
+    members: one job for its plans and one for rescoping, in this transaction, where there are members. Who was waited
+    for while it was archived, or its course over, and exists by now is one of them.
     """
     roll = (await rolls_of(tx, actor=actor, class_ids=[class_id])).get(class_id)
     require_class_editor(actor, roll.standing if roll else None, "classId")
@@ -93,6 +95,8 @@ async def update_class(tx: Tx, *, actor: Viewer, class_id: UUID, changes: ClassC
     row.rescope_enabled, row.is_archived, row.updated_at = after.rescope_enabled, after.is_archived, now
     await tx.flush()
     await _set_co_teachers(tx, class_id, after)
+    if after.course_id != roll.course_id or after.is_archived != roll.is_archived:
+        await admit_of_class(tx, actor=actor, class_id=class_id, now=now)
     return ClassChanged(class_id, await _tell(tx, actor, roll, update))
 
 

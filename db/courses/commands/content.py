@@ -15,11 +15,13 @@ from db.accounts.commands import facts_of
 from db.accounts.models import User
 from db.accounts.rules import Viewer
 from db.base import table_of
+from db.courses.commands.admitting import admit_of_course
 from db.courses.commands.surroundings import course_facts
 from db.courses.models import Course, CourseItem, CourseLesson, CourseTeacher, CourseUnit
 from db.courses.rules.access import require_course_editor, require_editor
 from db.courses.rules.changes import CourseChanges, CourseValues, decide_course_update, reopening_problem
 from db.courses.rules.document import CourseDocument, read_document
+from db.courses.rules.values import has_ended
 from db.errors import Code, Problem, Refused
 from db.session import Tx, violated_constraint
 
@@ -85,7 +87,8 @@ async def import_course(
     """Make a course of a document, or with `course_id` import over that one.
 
     What has a key that the course knows keeps its id, wherever in the course it is now; what the document leaves out is
-    marked as deleted, and comes back with its id when a later import has it again.
+    marked as deleted, and comes back with its id when a later import has it again. Where a course is over no more, who
+    was waited for and exists by now is admitted to its classes.
     Raises Refused with everything that is wrong, each at its path into the document; CONFLICT for a key that another
     course has.
     """
@@ -109,15 +112,21 @@ async def import_course(
         problems.append(_TAKEN)
     if problems:
         raise Refused(*problems)
+    was_over = course is not None and has_ended(course.ends_at, now)
     written = await _write_course(tx, actor, checked, course, now)
     if checked.teacher_emails is not None:
         await _set_teachers(tx, written, [each for each in teachers if isinstance(each, UUID)])
     await _write_content(tx, written, checked, now)
+    if was_over and not has_ended(checked.ends_at, now):
+        await admit_of_course(tx, actor=actor, course_id=written, now=now)
     return Imported(written, created=course is None)
 
 
 async def update_course(tx: Tx, *, actor: Viewer, course_id: UUID, changes: CourseChanges, now: datetime) -> None:
-    """Change a course. Raises Refused with everything that is wrong."""
+    """Change a course. Raises Refused with everything that is wrong.
+
+    Where it is over no more, who was waited for and exists by now is admitted to its classes.
+    """
     course = await tx.get(Course, course_id, with_for_update={"key_share": True})
     facts = await course_facts(tx, actor=actor, course_id=course_id)
     require_course_editor(actor, facts.standing if facts else None, "courseId")
@@ -131,6 +140,8 @@ async def update_course(tx: Tx, *, actor: Viewer, course_id: UUID, changes: Cour
     await tx.flush()
     if "teacher_ids" in changes:
         await _set_teachers(tx, course_id, teacher_ids)
+    if has_ended(before.ends_at, now) and not has_ended(after.ends_at, now):
+        await admit_of_course(tx, actor=actor, course_id=course_id, now=now)
 
 
 _TAKEN = Problem(

@@ -11,14 +11,12 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import ARRAY, DateTime, Text, Uuid, bindparam, select, text
 
-from db.accounts.models import User
-from db.accounts.rules import Viewer, normalise_email
-from db.courses.commands.surroundings import rolls_of, subject_of
-from db.courses.jobs import ClassWork, MembersAdded, MembersDropped
+from db.accounts.rules import Viewer, normalise_email, unlowered_problem
+from db.courses.commands.surroundings import rolls_of, tell_above
+from db.courses.jobs import MembersAdded, MembersDropped
 from db.courses.models import Enrollment
 from db.courses.rules.access import require_class_editor
 from db.courses.rules.enrollment import (
-    ClassRoll,
     EnrollmentFacts,
     EnrollmentStatus,
     address_problems,
@@ -28,7 +26,6 @@ from db.courses.rules.enrollment import (
     roll_problems,
 )
 from db.errors import Code, Problem, Refused, refuse
-from db.ledger.commands import enqueue
 from db.session import Tx
 
 
@@ -60,13 +57,16 @@ _CHANGE = (
 )
 
 _UNFIT = text("""
-SELECT 'userIds' AS list, asked.position, person.id IS NULL AS is_missing
+SELECT 'userIds' AS list, asked.position, CASE WHEN person.id IS NULL THEN 'MISSING' ELSE 'INACTIVE' END AS why
 FROM unnest(:user_ids) WITH ORDINALITY AS asked (id, position) LEFT JOIN users person ON person.id = asked.id
 WHERE person.id IS NULL OR NOT person.is_active
 UNION ALL
-SELECT 'emails', asked.position, false
+SELECT 'emails', asked.position, 'INACTIVE'
 FROM unnest(:emails) WITH ORDINALITY AS asked (email, position) JOIN users person ON person.email = asked.email
 WHERE NOT person.is_active
+UNION ALL
+SELECT 'emails', asked.position, 'UNLOWERED'
+FROM unnest(:emails) WITH ORDINALITY AS asked (email, position) WHERE asked.email <> lower(asked.email)
 ORDER BY 1 DESC, 2
 """).bindparams(_IDS, _EMAILS)
 
@@ -96,33 +96,6 @@ WITH strangers AS (
 )
 SELECT (SELECT count(*) FROM strangers) AS asked, (SELECT count(*) FROM made) AS made
 """).bindparams(_EMAILS, *_CHANGE)
-
-# Their own enrollment by id has come first; there can be only one that is active.
-_END_DOUBLES = text("""
-UPDATE enrollments waiting SET status = 'DROPPED', dropped_at = :now, change_id = :change_id
-WHERE waiting.status = 'PENDING' AND waiting.email = :email AND EXISTS (
-    SELECT FROM enrollments own
-    WHERE own.class_id = waiting.class_id AND own.user_id = :user_id AND own.status = 'ACTIVE'
-)
-""").bindparams(*_CHANGE[1:], bindparam("user_id", type_=Uuid))
-
-_ADMIT = text("""
-UPDATE enrollments SET
-    status = 'ACTIVE', user_id = :user_id, enrolled_at = :now, sort_name = lower(:name), change_id = :change_id
-WHERE status = 'PENDING' AND email = :email
-RETURNING class_id
-""").bindparams(*_CHANGE[1:], bindparam("user_id", type_=Uuid), bindparam("name", type_=Text))
-
-# To the domains above somebody who comes back is somebody who joins.
-_COME_BACK = text("""
-UPDATE enrollments SET change_id = :change_id
-WHERE user_id = :user_id AND status = 'ACTIVE' AND class_id = ANY (:class_ids)
-RETURNING class_id
-""").bindparams(
-    bindparam("change_id", type_=Uuid),
-    bindparam("user_id", type_=Uuid),
-    bindparam("class_ids", type_=ARRAY(Uuid)),
-)
 
 # The old status is part of the WHERE: no row means that somebody else was first, which the class's lock rules out.
 _DROP = text("""
@@ -160,7 +133,7 @@ async def enroll(
     unreadable = address_problems(emails)
     readable = [] if unreadable else addresses
     people = {"user_ids": list(user_ids), "emails": readable}
-    unfit = [_unfit(row.list, row.position, is_missing=row.is_missing) for row in await tx.execute(_UNFIT, people)]
+    unfit = [_unfit(row.list, row.position, row.why) for row in await tx.execute(_UNFIT, people)]
     problems = [*roll_problems(roll, "classId", now=now), *unreadable, *unfit]
     if problems:
         raise Refused(*problems)
@@ -169,49 +142,8 @@ async def enroll(
     active = (await tx.execute(_ENROLL, values)).one()
     waiting = (await tx.execute(_INVITE, values)).one() if addresses else None
     made, asked = (waiting.made, waiting.asked) if waiting else (0, 0)
-    job_id = await _tell(tx, actor, roll, MembersAdded(class_id, change_id)) if active.made else None
+    job_id = await tell_above(tx, actor, roll, MembersAdded(class_id, change_id)) if active.made else None
     return Enrolled(active.made, made, active.asked - active.made + asked - made, job_id)
-
-
-async def admit_waiting(tx: Tx, *, actor: Viewer, user_id: UUID, now: datetime) -> list[UUID]:
-    """Make the enrollments active that wait for this user's address. Called where a user is made or changed.
-
-    Returns the jobs that follow. Does nothing for an inactive user, or one without an address.
-    """
-    user = (await tx.execute(select(User.email, User.name, User.is_active).where(User.id == user_id))).one()
-    if not user.is_active or user.email is None:
-        return []
-    waiting = select(Enrollment.class_id).where(
-        Enrollment.status == EnrollmentStatus.PENDING, Enrollment.email == user.email
-    )
-    classes = (await tx.scalars(waiting)).all()
-    if not classes:
-        return []
-    rolls = await rolls_of(tx, actor=actor, class_ids=classes)
-    change_id = uuid4()
-    values = {"user_id": user_id, "email": user.email, "name": user.name, "change_id": change_id, "now": now}
-    await tx.execute(_END_DOUBLES, values)
-    admitted = (await tx.scalars(_ADMIT, values)).all()
-    jobs = [await _tell(tx, actor, rolls[class_id], MembersAdded(class_id, change_id)) for class_id in admitted]
-    return [job_id for job_id in jobs if job_id is not None]
-
-
-async def welcome_back(tx: Tx, *, actor: Viewer, user_id: UUID) -> list[UUID]:
-    """Have a user who has become active again treated as one who joins their classes: they get what they have missed.
-
-    Returns the jobs that follow, one for each class.
-    """
-    own = select(Enrollment.class_id).where(Enrollment.user_id == user_id, Enrollment.status == EnrollmentStatus.ACTIVE)
-    classes = (await tx.scalars(own)).all()
-    if not classes:
-        return []
-    rolls = await rolls_of(tx, actor=actor, class_ids=classes)
-    change_id = uuid4()
-    values = {"user_id": user_id, "change_id": change_id, "class_ids": list(classes)}
-    concerned = (await tx.scalars(_COME_BACK, values)).all()
-    works = [MembersAdded(class_id, change_id, is_return=True) for class_id in concerned]
-    jobs = [await _tell(tx, actor, rolls[work.class_id], work) for work in works]
-    return [job_id for job_id in jobs if job_id is not None]
 
 
 async def drop_enrollment(tx: Tx, *, actor: Viewer, enrollment_id: UUID, now: datetime) -> EnrollmentChanged:
@@ -223,7 +155,7 @@ async def drop_enrollment(tx: Tx, *, actor: Viewer, enrollment_id: UUID, now: da
     change_id = uuid4()
     await tx.execute(_DROP, {"enrollment_id": enrollment_id, "change_id": change_id, "now": now})
     work = MembersDropped(class_id, change_id, course_id=roll.course_id)
-    job_id = await _tell(tx, actor, roll, work) if enrollment.status is EnrollmentStatus.ACTIVE else None
+    job_id = await tell_above(tx, actor, roll, work) if enrollment.status is EnrollmentStatus.ACTIVE else None
     return EnrollmentChanged(enrollment_id, None, job_id)
 
 
@@ -252,7 +184,7 @@ async def move_enrollment(
     values = {"class_id": to_class_id, "enrollment_id": enrollment_id, "change_id": change_id, "now": now}
     made: UUID = (await tx.execute(_COPY, {**values, "status": enrollment.status})).scalar_one()
     work = MembersAdded(to_class_id, change_id, from_class_id=class_id)
-    job_id = await _tell(tx, actor, target, work) if enrollment.status is EnrollmentStatus.ACTIVE else None
+    job_id = await tell_above(tx, actor, target, work) if enrollment.status is EnrollmentStatus.ACTIVE else None
     return EnrollmentChanged(enrollment_id, made, job_id)
 
 
@@ -273,15 +205,11 @@ async def _is_there(tx: Tx, enrollment_id: UUID, class_id: UUID) -> bool:
     return (await tx.execute(found.limit(1))).first() is not None
 
 
-async def _tell(tx: Tx, actor: Viewer, roll: ClassRoll, work: ClassWork) -> UUID | None:
-    # A class without a course has no plans and no scope: nothing above has work with it.
-    if roll.course_id is None:
-        return None
-    return (await enqueue(tx, work=work, actor_id=actor.user_id, subject=subject_of(roll))).job_id
-
-
-def _unfit(list_: str, position: int, *, is_missing: bool) -> Problem:
+def _unfit(list_: str, position: int, why: str) -> Problem:
     path = (list_, str(position - 1))
-    if is_missing:
-        return Problem(Code.NOT_FOUND, "There is no such user.", path)
+    match why:
+        case "MISSING":
+            return Problem(Code.NOT_FOUND, "There is no such user.", path)
+        case "UNLOWERED":
+            return unlowered_problem(*path)
     return Problem(Code.BAD_USER_INPUT, "This user is not active and cannot be enrolled.", path)

@@ -7,9 +7,11 @@ from uuid import UUID
 from sqlalchemy import ARRAY, Row, Uuid, bindparam, text
 
 from db.accounts.rules import Viewer
+from db.courses.jobs import ClassWork
 from db.courses.rules.access import Standing
 from db.courses.rules.changes import CourseFacts
 from db.courses.rules.enrollment import ClassRoll
+from db.ledger.commands import enqueue
 from db.ledger.jobs import Subject
 from db.session import Tx
 
@@ -82,6 +84,16 @@ async def teaches_anything(tx: Tx, *, actor: Viewer) -> bool:
 def subject_of(roll: ClassRoll) -> Subject:
     """A class as the subject of a job."""
     return Subject("CourseClass", roll.id, roll.name)
+
+
+async def tell_above(tx: Tx, actor: Viewer, roll: ClassRoll, work: ClassWork) -> UUID | None:
+    """Ask for the job that tells the domains above of a change. None: the class has no course.
+
+    Then it has no plans and no scope, and nothing above has work with it.
+    """
+    if roll.course_id is None:
+        return None
+    return (await enqueue(tx, work=work, actor_id=actor.user_id, subject=subject_of(roll))).job_id
 
 
 def _standing(row: Row[Any]) -> Standing:

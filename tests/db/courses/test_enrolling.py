@@ -1,21 +1,20 @@
 """Joining and leaving classes: all or none, one person once, a job for each change that matters."""
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 import pytest
 from sqlalchemy import text
 
-from db.accounts import commands as accounts
-from db.accounts.rules import UserChanges, Viewer
+from db.accounts.rules import Viewer
 from db.courses import commands
 from db.courses.queries import active_members, members_of_change
 from db.courses.rules import EnrollmentStatus
 from db.errors import Code, Refused
-from db.session import Database, Tx, count_statements
-from tests.support.courses import document, jobs_of, make_class, make_course, make_people, roster
+from db.session import Database, count_statements
+from tests.db.courses.rosters import enroll, enrollment_of, move, taught
+from tests.support.courses import jobs_of, make_class, make_people, roster
 from tests.support.people import admin, person
 
 NOBODY = UUID(int=7)
@@ -27,33 +26,9 @@ async def contents(database: Database) -> list[Any]:
         return [enrollments, [tuple(row) for row in await tx.execute(text("SELECT id FROM jobs ORDER BY id"))]]
 
 
-async def enroll(
-    database: Database, actor: Viewer, class_id: UUID, user_ids: Sequence[UUID] = (), emails: Sequence[str] = ()
-) -> commands.Enrolled:
-    async with database.transaction() as tx:
-        return await commands.enroll(tx, actor=actor, class_id=class_id, user_ids=user_ids, emails=emails, now=tx.now)
-
-
 async def drop(database: Database, actor: Viewer, enrollment_id: UUID) -> commands.EnrollmentChanged:
     async with database.transaction() as tx:
         return await commands.drop_enrollment(tx, actor=actor, enrollment_id=enrollment_id, now=tx.now)
-
-
-async def move(database: Database, actor: Viewer, enrollment_id: UUID, to: UUID) -> commands.EnrollmentChanged:
-    async with database.transaction() as tx:
-        return await commands.move_enrollment(tx, actor=actor, enrollment_id=enrollment_id, to_class_id=to, now=tx.now)
-
-
-async def update_user(database: Database, actor: Viewer, user_id: UUID, changes: UserChanges) -> list[UUID]:
-    async with database.transaction() as tx:
-        await accounts.update_user(tx, actor=actor, user_id=user_id, changes=changes, now=tx.now)
-        return await commands.admit_waiting(tx, actor=actor, user_id=user_id, now=tx.now)
-
-
-async def create_user(database: Database, actor: Viewer, name: str, email: str) -> tuple[UUID, list[UUID]]:
-    async with database.transaction() as tx:
-        user_id = await accounts.create_user(tx, actor=actor, name=name, email=email)
-        return user_id, await commands.admit_waiting(tx, actor=actor, user_id=user_id, now=tx.now)
 
 
 async def refused(database: Database, act: Any) -> list[tuple[Code, str]]:
@@ -63,24 +38,6 @@ async def refused(database: Database, act: Any) -> list[tuple[Code, str]]:
         await act
     assert await contents(database) == before
     return [(problem.code, ".".join(problem.path)) for problem in refusal.value.problems]
-
-
-async def enrollment_of(database: Database, class_id: UUID, sort_name: str) -> UUID:
-    async with database.transaction() as tx:
-        found: UUID = (
-            await tx.execute(
-                text("SELECT id FROM enrollments WHERE class_id = :id AND sort_name = :name AND status <> 'DROPPED'"),
-                {"id": class_id, "name": sort_name},
-            )
-        ).scalar_one()
-        return found
-
-
-async def taught(database: Database, **more: Any) -> tuple[Viewer, UUID, UUID]:
-    """A teacher, their course, and a class of it."""
-    root, teacher = await admin(database), await person(database, "Tea")
-    course_id = await make_course(database, root, teachers=[teacher], content=document(**more))
-    return teacher, course_id, await make_class(database, root, teacher, course_id=course_id)
 
 
 async def test_users_become_active_addresses_wait_and_the_same_person_counts_once(database: Database) -> None:
@@ -193,69 +150,6 @@ async def test_a_course_that_is_over_takes_nobody(database: Database) -> None:
         (Code.COURSE_ENDED, "classId")
     ]
     assert await refused(database, drop(database, teacher, own)) == [(Code.COURSE_ENDED, "enrollmentId")]
-
-
-# --- waiting for an address -------------------------------------------------------------------------------------------
-
-
-async def test_a_waiting_enrollment_becomes_active_when_somebody_gets_the_address(database: Database) -> None:
-    teacher, _, class_id = await taught(database)
-    root, old = await admin(database), await person(database, "Old")
-    await enroll(database, teacher, class_id, emails=["new@example.org", "old@example.org"])
-    _, jobs = await create_user(database, root, "Newt", "NEW@example.org")
-    assert len(jobs) == 1
-    assert await roster(database, class_id) == [("newt", "ACTIVE"), ("old@example.org", "PENDING")]
-    assert len(await update_user(database, root, old.user_id, {"email": "old@example.org"})) == 1
-    assert await roster(database, class_id) == [("newt", "ACTIVE"), ("old", "ACTIVE")]
-    assert await update_user(database, root, old.user_id, {"name": "Oldest"}) == []
-    assert await roster(database, class_id) == [("newt", "ACTIVE"), ("oldest", "ACTIVE")]
-
-
-async def test_it_waits_on_while_the_user_is_not_active(database: Database) -> None:
-    teacher, _, class_id = await taught(database)
-    root, bo = await admin(database), await person(database, "Bo")
-    await enroll(database, teacher, class_id, emails=["bo@example.org"])
-    assert await update_user(database, root, bo.user_id, {"email": "bo@example.org", "is_active": False}) == []
-    assert await roster(database, class_id) == [("bo@example.org", "PENDING")]
-    assert len(await update_user(database, root, bo.user_id, {"is_active": True})) == 1
-    assert await roster(database, class_id) == [("bo", "ACTIVE")]
-
-
-async def test_who_is_there_already_ends_the_waiting_one(database: Database) -> None:
-    teacher, _, class_id = await taught(database)
-    root, bo = await admin(database), await person(database, "Bo")
-    await enroll(database, teacher, class_id, [bo.user_id], ["bo@example.org"])
-    assert await update_user(database, root, bo.user_id, {"email": "bo@example.org"}) == []
-    assert await roster(database, class_id) == [("bo", "ACTIVE"), ("bo@example.org", "DROPPED")]
-
-
-async def somebody_waits(tx: Tx) -> None:
-    """Until another transaction waits for a lock."""
-    here = "(SELECT oid FROM pg_database WHERE datname = current_database())"
-    waiting = text(f"SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND database = {here})")
-    while not (await tx.execute(waiting)).scalar():
-        await asyncio.sleep(0)
-
-
-async def test_whoever_gets_an_address_while_it_is_being_enrolled_is_not_left_waiting(database: Database) -> None:
-    teacher, _, class_id = await taught(database)
-    root = await admin(database)
-    async with asyncio.TaskGroup() as group, database.transaction() as tx:
-        await commands.enroll(tx, actor=teacher, class_id=class_id, user_ids=[], emails=["new@example.org"], now=tx.now)
-        group.create_task(create_user(database, root, "Newt", "new@example.org"))
-        await somebody_waits(tx)
-    assert await roster(database, class_id) == [("newt", "ACTIVE")]
-
-
-async def test_an_address_that_is_enrolled_while_somebody_gets_it_does_not_wait(database: Database) -> None:
-    teacher, _, class_id = await taught(database)
-    root = await admin(database)
-    async with asyncio.TaskGroup() as group, database.transaction() as tx:
-        user_id = await accounts.create_user(tx, actor=root, name="Newt", email="new@example.org")
-        await commands.admit_waiting(tx, actor=root, user_id=user_id, now=tx.now)
-        group.create_task(enroll(database, teacher, class_id, emails=["new@example.org"]))
-        await somebody_waits(tx)
-    assert await roster(database, class_id) == [("newt", "ACTIVE")]
 
 
 # --- leaving and moving -----------------------------------------------------------------------------------------------
