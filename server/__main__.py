@@ -22,7 +22,7 @@ except ModuleNotFoundError as missing:
     )
     sys.exit(2)  # WRONG_SETUP, which may be what is missing
 
-COMMANDS = ("up", "serve", "worker", "migrate", "demo", "token", "queue", "schema", "doctor")
+COMMANDS = ("up", "serve", "worker", "migrate", "demo", "token", "queue", "schema", "settings", "doctor")
 HIDDEN = ("prepare",)
 
 

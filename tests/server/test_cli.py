@@ -60,7 +60,7 @@ def test_a_python_without_the_packages_is_told_which_one_has_them() -> None:
 
 def test_help_names_every_command_and_what_it_does() -> None:
     said = command("--help").stdout
-    for name in ("up", "serve", "worker", "migrate", "demo", "token", "queue", "schema", "doctor"):
+    for name in ("up", "serve", "worker", "migrate", "demo", "token", "queue", "schema", "settings", "doctor"):
         assert f" {name} " in said
     assert "prepare" not in said
 

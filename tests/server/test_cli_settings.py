@@ -5,7 +5,9 @@ import re
 import pytest
 from pydantic_settings import BaseSettings
 
-from db.environment import WrongSettingError, load
+from db.environment import SetupError, WrongSettingError, load
+from db.errors import Code
+from server.commands.settings import DECLARED, PAGE, prefix_of, tables_renewed
 from server.edge import EdgeSettings
 from server.jwt import JwtSettings
 from server.limits import LimitSettings
@@ -77,3 +79,30 @@ def test_a_wrong_setting_is_told_with_what_would_be_right(
         load(settings)
     assert not str(told.value).startswith(":")
     assert len(str(told.value).splitlines()) == 1
+
+
+# --- docs/settings.md -------------------------------------------------------------------------------------------------
+
+ROOMS = {"server", "jobs", "db", "resolvers"}
+NAMES = re.compile(rf"\b(?:{'|'.join(prefix_of(each) for each in DECLARED)})_[A-Z_]*[A-Z]\b")
+
+
+def test_the_page_has_every_declared_setting_as_the_code_says_and_no_other() -> None:
+    page = PAGE.read_text()
+    assert page == tables_renewed(page), "run `python -m server settings`"
+    declared = {each for each in BaseSettings.__subclasses__() if each.__module__.partition(".")[0] in ROOMS}
+    assert declared == set(DECLARED)
+    known = {f"{prefix_of(each)}_{name.upper()}" for each in declared for name in each.model_fields}
+    assert set(NAMES.findall(page)) - set(Code) == known
+
+
+def test_every_setting_is_described() -> None:
+    silent = [name for each in DECLARED for name, field in each.model_fields.items() if not field.description]
+    assert silent == []
+
+
+def test_a_page_without_a_table_or_with_one_of_nothing_is_refused() -> None:
+    page = PAGE.read_text()
+    for wrong in (page.replace("<!-- settings: EDGE -->", ""), page.replace("settings: EDGE", "settings: NOTHING")):
+        with pytest.raises(SetupError, match="must have one table for each of EDGE, LIMIT, "):
+            tables_renewed(wrong)
