@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 # How often a task that is to end is told so again.
-CANCEL_AGAIN_SECONDS = 0.2
+CANCEL_AGAIN_SECONDS = 0.5
 
 
 async def end_tasks(tasks: Iterable["asyncio.Task[Any]"]) -> None:

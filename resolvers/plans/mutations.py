@@ -70,7 +70,9 @@ class PublishPlanInput:
     """A request to publish."""
 
     plan_id: strawberry.ID = attr("The plan.")
-    open_now: bool = attr("Move opening dates that have passed to now, instead of refusing them. Those to come stay.", default=False)
+    open_now: bool = attr(
+        "Move opening dates that have passed to now, instead of refusing them. Those to come stay.", default=False
+    )
     expected_revision: int | None = attr(EXPECTED_REVISION, default=None)
     idempotency_key: str | None = attr(IDEMPOTENCY_KEY, default=None)
 

@@ -1,16 +1,18 @@
 """Ending a piece of work from outside, for a reason that whoever started it can tell."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from types import TracebackType
 
 from starlette.types import Receive
 
+from db.cancelling import end_tasks
+
 # A request that is answered sooner than this never pays for a task that watches whether its client is still there.
 WATCH_AFTER_SECONDS = 0.05
-# How often a task that is to end is told so again.
-CANCEL_AGAIN_SECONDS = 0.5
+# How often a block that is to end is told so again: long after whatever it has to tidy up.
+AGAIN_SECONDS = 2.0
 
 
 class Interruptible:
@@ -22,6 +24,8 @@ class Interruptible:
     def __init__(self) -> None:
         self.reason: str | None = None
         self._task: asyncio.Task[object] | None = None
+        self._cancellations = 0
+        self._again: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> "Interruptible":
         self._task = asyncio.current_task()
@@ -31,14 +35,25 @@ class Interruptible:
         """End the block, if it still runs. The first reason counts. Called from other tasks and callbacks."""
         if self._task is not None and self.reason is None:
             self.reason = reason
+            self._cancel()
+
+    def _cancel(self) -> None:
+        # Once is not always enough: see `end_tasks`.
+        if self._task is not None:
+            self._cancellations += 1
             self._task.cancel()
+            self._again = asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._cancel)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         task, self._task = self._task, None
+        if self._again is not None:
+            self._again.cancel()
         if self.reason is None or task is None:
             return False
+        for _ in range(self._cancellations - 1):
+            task.uncancel()
         # Somebody else may have cancelled the task at the same time: then that is what counts. Otherwise whatever the
         # block made of its cancellation (a driver turns it into an error of its own) is what was asked for.
         return task.uncancel() <= 0 and (kind is None or issubclass(kind, asyncio.CancelledError | Exception))
@@ -84,17 +99,4 @@ async def alongside(*others: Coroutine[object, object, None]) -> AsyncIterator[N
     try:
         yield
     finally:
-        await ended(tasks)
-
-
-async def ended(tasks: Collection[asyncio.Task[None]]) -> None:
-    """Cancel tasks and wait until they are gone, whatever they raise.
-
-    A cancellation gets lost where it comes when what `asyncio.wait_for` waits for is done, before Python 3.12. redis-py
-    waits so, for the rate limit of an operation and for the hints of a stream, which would then never end.
-    """
-    while running := [task for task in tasks if not task.done()]:
-        for task in running:
-            task.cancel()
-        await asyncio.wait(running, timeout=CANCEL_AGAIN_SECONDS)
-    await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(tasks)

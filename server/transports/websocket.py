@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from db import tracing
+from db.cancelling import end_tasks
 from db.errors import Unauthenticated
 from resolvers.errors import present
 from resolvers.watching import FellBehind
@@ -28,7 +29,7 @@ from server.graphql.params import params_from_json
 from server.graphql.size import hold_to_size
 from server.refusals import Rejected, RequestRefused, too_much
 from server.transports import protocol
-from server.transports.interrupt import Interruptible, alongside, ended
+from server.transports.interrupt import Interruptible, alongside
 from server.transports.outbox import Outbox
 from server.transports.protocol import SUBPROTOCOL, CloseCode, Closed, Incoming
 from server.transports.streaming import LAST_WORD_SECONDS, SIGNED_OUT
@@ -96,7 +97,7 @@ class _Connection:
                 except Closed as closed:
                     self._ending = closed
         open_operations = list(self._operations)
-        await ended(list(self._operations.values()))
+        await end_tasks(list(self._operations.values()))
         if self._ending is not None:
             self._state["outcome"] = self._ending.code.name.lower()
             await self._say_last(self._ending, open_operations)
@@ -189,7 +190,7 @@ class _Connection:
                 self._subscribe(message, size)
             case "complete":
                 if message.id in self._operations:
-                    await ended([self._operations[message.id]])
+                    await end_tasks([self._operations[message.id]])
                     # One that had not begun has not gone by itself.
                     self._operations.pop(message.id, None)
             case _:
