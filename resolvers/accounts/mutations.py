@@ -66,6 +66,8 @@ class UpdateUserPayload(MutationPayload):
 async def create_user(tx: Tx, viewer: Viewer, input: CreateUserInput) -> CreateUserPayload:
     """Make a user. For ADMIN. Enrollments that wait for the address become active.
 
+    In a class that is archived, or whose course is over, they wait on until it is put back, or the end is moved.
+
     CONFLICT at `email` where somebody has the address.
     """
     user_id = await commands.create_user(
@@ -82,7 +84,7 @@ async def create_user(tx: Tx, viewer: Viewer, input: CreateUserInput) -> CreateU
 
 @mutation
 async def update_user(tx: Tx, viewer: Viewer, input: UpdateUserInput) -> UpdateUserPayload:
-    """Change a user. For ADMIN. Enrollments that wait for the address become active.
+    """Change a user. For ADMIN. Enrollments that wait for the address become active, as with `createUser`.
 
     Who becomes active again gets what they have missed of the plans of their classes.
 

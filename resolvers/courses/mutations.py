@@ -96,7 +96,8 @@ async def import_course(tx: Tx, viewer: Viewer, input: ImportCourseInput) -> Imp
     """Make a course of a document, or import one over a course that exists. For EDITOR and ADMIN.
 
     CONFLICT at `document.key` where another course has the key: give its id as `courseId` to import over it.
-    COURSE_ENDED where the course is over and the document does not move its end.
+    COURSE_ENDED where the course is over and the document does not move its end; where it does, enrollments become
+    active as with `updateCourse`.
     """
     course_id = _key(input.course_id, "Course")
     done = await commands.import_course(tx, actor=viewer, document=input.document, course_id=course_id, now=tx.now)
@@ -107,7 +108,8 @@ async def import_course(tx: Tx, viewer: Viewer, input: ImportCourseInput) -> Imp
 async def update_course(tx: Tx, viewer: Viewer, input: UpdateCourseInput) -> UpdateCoursePayload:
     """Change a course. For its teachers, EDITOR and ADMIN.
 
-    COURSE_ENDED once it is over, unless the same request moves `endsAt` to later than now.
+    COURSE_ENDED once it is over, unless the same request moves `endsAt` to later than now. Then enrollments become
+    active whose user has appeared meanwhile.
     """
     changes = CourseChanges()
     if input.title is not strawberry.UNSET:
@@ -212,6 +214,7 @@ async def update_class(tx: Tx, viewer: Viewer, input: UpdateClassInput) -> Updat
 
     Where it is archived, put back, or gets, changes or leaves its course, one of `jobs` cancels the tasks of plans that
     no longer reach its members, save those that they have touched, and gives them what reaches them now and is missing.
+    Where it takes members again, enrollments become active whose user has appeared meanwhile.
     """
     class_id = decode_id(input.class_id, "CourseClass") or NOTHING
     done = await commands.update_class(tx, actor=viewer, class_id=class_id, changes=_class_changes(input), now=tx.now)
@@ -245,7 +248,7 @@ class EnrollInput:
     class_id: strawberry.ID = attr("The class.")
     user_ids: list[strawberry.ID] = attr("Active users.", default_factory=list)
     emails: list[str] = attr(
-        "Addresses. One that a user has enrolls that user; any other waits until somebody has it.",
+        "Addresses. One that a user has enrolls that user; any other waits until somebody has it (`createUser`).",
         default_factory=list,
     )
     idempotency_key: str | None = attr(IDEMPOTENCY_KEY, default=None)

@@ -44,7 +44,8 @@ enum_type(
     name="EnrollmentStatus",
     description="Where somebody's place in a class stands.",
     values={
-        "PENDING": "It waits for a user with its address.",
+        "PENDING": "It waits for an active user with its address; where its class is archived or the course is over, "
+        "also until that ends.",
         "ACTIVE": "They are in the class.",
         "DROPPED": "They have left, or moved to another class. Final: joining again makes a new enrollment.",
     },
@@ -166,11 +167,11 @@ class Enrollment(Row, Node):
     """An enrollment."""
 
     id: strawberry.ID = node_id()
-    user: User | None = attr("Who it is; null while it waits for a user with its address.")
+    user: User | None = attr("Who it is; null while it is PENDING, and where it was when it ended.")
     class_: CourseClass = attr("The class.", name="class")
     status: EnrollmentStatus = attr("Where it stands.")
     enrolled_at: datetime | None = attr("When it became active; null: it never did.")
-    email: str | None = attr("The address that it waits for; null once somebody has it.")
+    email: str | None = attr("The address that it waits for; null once it is somebody's.")
     created_at: datetime = attr("When it was made.")
     dropped_at: datetime | None = attr("When it ended; null: it has not.")
 

@@ -1,6 +1,7 @@
 """Joining and leaving classes: all or none, one person once, a job for each change that matters."""
 
 import asyncio
+import unicodedata
 from typing import Any
 from uuid import UUID
 
@@ -109,6 +110,16 @@ async def test_enrolling_is_all_or_none_with_all_reasons_at_once(database: Datab
     assert await refused(database, enroll(database, teacher, class_id, [NOBODY], ["a@b.de", "a\x00@b"])) == [
         (Code.BAD_USER_INPUT, "emails.1"),
         (Code.NOT_FOUND, "userIds.0"),
+    ]
+
+
+@pytest.mark.skipif(unicodedata.unidata_version >= "16", reason="This Python knows the lower case of these letters.")
+async def test_an_address_with_a_capital_that_only_postgres_knows_is_refused(database: Database) -> None:
+    teacher, _, class_id = await taught(database)
+    emails = ["a@example.org", f"{chr(0x1C89)}@example.org", f"b@{chr(0xA7CB)}.org"]
+    assert await refused(database, enroll(database, teacher, class_id, emails=emails)) == [
+        (Code.BAD_USER_INPUT, "emails.1"),
+        (Code.BAD_USER_INPUT, "emails.2"),
     ]
 
 
