@@ -19,6 +19,7 @@ const patience = Number(process.env.BROWSER_TIMEOUT_MS ?? 30_000);
 const directories = [];
 const browsers = new Map(); // name -> context with a user data directory of its own
 const pages = new Map(); // name -> page
+const cuts = new Map(); // name of a page -> cuts its sockets
 const seen = { requests: [], sockets: [], complaints: [] };
 
 function watch(page, name) {
@@ -140,6 +141,20 @@ const commands = {
   async transport({ page, transport }) {
     await pages.get(page).getByLabel("Transport of subscriptions").selectOption(transport);
   },
+  /** From its next load on, the page's sockets go through this process, which can cut them. */
+  async cuttable({ page }) {
+    const open = new Set();
+    await pages.get(page).routeWebSocket(/\/graphql$/, (socket) => {
+      socket.connectToServer();
+      open.add(socket);
+    });
+    cuts.set(page, async () => {
+      await Promise.all([...open].map((socket) => socket.close({ code: 3000, reason: "Cut." })));
+      open.clear();
+    });
+  },
+  /** Cuts every socket of the page, as a network does that fails. */
+  cut: ({ page }) => cuts.get(page)(),
   async tabs({ page }) {
     return pages.get(page).getByRole("tab").allInnerTexts();
   },
@@ -162,11 +177,12 @@ const commands = {
     return JSON.parse(await withPatience(`result where ${where}`, here.evaluate(untilResult(where))));
   },
   is_running: ({ page }) => pages.get(page).locator('.graphiql-execute-button[aria-label^="Stop"]').isVisible(),
-  /** The Jobs panel's card of a job, once it is as asked for. */
-  async job({ page, id, watch: state, status }) {
+  /** The Jobs panel's card of a job, once it is as asked for, with so many events at least. */
+  async job({ page, id, watch: state, status, lines = 0 }) {
     const wanted = Object.entries({ job: id, watch: state, status }).filter(([, value]) => value);
     const card = pages.get(page).locator(`.hf-job${wanted.map(([name, value]) => `[data-${name}="${value}"]`).join("")}`);
     await card.waitFor();
+    if (lines) await card.locator(".hf-lines li").nth(lines - 1).waitFor();
     return card.evaluate((element) => ({
       status: element.dataset.status,
       watch: element.dataset.watch,
@@ -177,9 +193,25 @@ const commands = {
       lines: [...element.querySelectorAll(".hf-lines li")].map(({ dataset }) => [Number(dataset.seq), dataset.type]),
     }));
   },
-  /** Presses a button of a job's card: Follow, Stop, Forget. */
+  /** Makes the window so wide; how wide the narrowest text of a job's events is, and whether each is seen whole. */
+  async texts({ page, id, width }) {
+    const here = pages.get(page);
+    await here.setViewportSize({ width, height: 800 });
+    return here.locator(`.hf-job[data-job="${id}"] .hf-text`).evaluateAll((texts) => ({
+      narrowest: Math.min(...texts.map((one) => one.clientWidth)),
+      areWhole: texts.every((one) => one.scrollWidth <= one.clientWidth),
+    }));
+  },
+  /** What a job's card says in words beside its events, and its buttons. */
+  async says({ page, id }) {
+    return pages.get(page).locator(`.hf-job[data-job="${id}"]`).evaluate((element) => ({
+      left: element.querySelector(".hf-left")?.textContent ?? null,
+      buttons: [...element.querySelectorAll("button")].map(({ textContent }) => textContent),
+    }));
+  },
+  /** Presses a button of a job's card. */
   async press({ page, id, button }) {
-    await pages.get(page).locator(`.hf-job[data-job="${id}"]`).getByRole("button", { name: button }).click();
+    await pages.get(page).locator(`.hf-job[data-job="${id}"]`).getByRole("button", { name: button, exact: true }).click();
   },
   /** What is wrong with the variables of the tab that is shown, once the editor knows their types. */
   async variable_problems({ page, type }) {

@@ -1,6 +1,7 @@
 import type { GraphiQLPlugin } from "@graphiql/react";
-import { useEffect, useRef } from "react";
+import { useEffect, useRef, useState } from "react";
 
+import { cancel } from "./cancel";
 import { follow, unfollow } from "./follow";
 import { forget, isOver, useJobs, type Job, type Line } from "./store";
 
@@ -16,8 +17,8 @@ function Lines({ lines }: { lines: readonly Line[] }) {
   }, [lines.length]);
   return (
     <ol className="hf-lines" ref={list}>
-      {lines.map((line, index) => (
-        <li key={index} data-seq={line.seq} data-type={line.type}>
+      {lines.map((line) => (
+        <li key={`${line.seq} ${line.type}`} data-seq={line.seq} data-type={line.type}>
           <span className="hf-seq">{line.seq}</span>
           <span className={`hf-type hf-type-${line.type.toLowerCase()}`}>{line.type.toLowerCase()}</span>
           <span className="hf-text" title={line.text}>{line.text}</span>
@@ -29,8 +30,39 @@ function Lines({ lines }: { lines: readonly Line[] }) {
   );
 }
 
+// Cancelling cannot be taken back, so it asks first.
+function Cancel({ job }: { job: Job }) {
+  const [isAsking, setIsAsking] = useState(false);
+  const [refusal, setRefusal] = useState("");
+  if (isOver(job)) return null;
+  const ask = () => {
+    setRefusal("");
+    setIsAsking(true);
+  };
+  const confirm = () => {
+    setIsAsking(false);
+    void cancel(job.id).then(setRefusal);
+  };
+  return (
+    <>
+      {job.canCancel && !isAsking && (
+        <button type="button" onClick={ask}>Cancel job…</button>
+      )}
+      {job.canCancel && isAsking && (
+        <span className="hf-question" role="group" aria-label="Cancel this job?">
+          Cancel this job?
+          <button type="button" className="hf-danger" onClick={confirm}>Yes, cancel it</button>
+          <button type="button" autoFocus onClick={() => setIsAsking(false)}>No</button>
+        </span>
+      )}
+      {refusal && <p className="hf-problem" role="alert">{refusal}</p>}
+    </>
+  );
+}
+
 function JobCard({ job }: { job: Job }) {
   const isLive = job.watch === "live";
+  const isLeft = !isLive && !isOver(job);
   return (
     <article className="hf-job" data-job={job.id} data-watch={job.watch} data-status={job.status}>
       <header>
@@ -41,14 +73,17 @@ function JobCard({ job }: { job: Job }) {
         <progress max={100} value={job.progress} aria-label="Progress in percent" />
         <span>{job.progress} %</span>
       </div>
+      {(job.count || isLeft) && (
+        <div className="hf-facts">
+          <span>{job.count}</span>
+          {isLeft && <em className="hf-left">{job.watch === "seen" ? "not followed" : "not followed any more"}</em>}
+        </div>
+      )}
       <div className="hf-facts">
-        <span>{job.count}</span>
         <span className="hf-buttons">
-          {isLive ? (
-            <button type="button" onClick={() => unfollow(job.id)}>Stop</button>
-          ) : (
-            !isOver(job) && <button type="button" onClick={() => follow(job.id)}>Follow</button>
-          )}
+          {isLive && <button type="button" onClick={() => unfollow(job.id)}>Stop following</button>}
+          {isLeft && <button type="button" onClick={() => follow(job.id)}>Follow</button>}
+          <Cancel job={job} />
           {!isLive && <button type="button" onClick={() => forget(job.id)}>Forget</button>}
         </span>
       </div>

@@ -6,7 +6,7 @@ const document = `subscription FollowJob($jobId: ID!, $after: Int) {
   jobProgress(jobId: $jobId, after: $after) {
     seq at type message status progress step done total
     log { message }
-    job { id kind subjectLabel }
+    job { id kind subjectLabel canCancel }
   }
 }`;
 
@@ -31,6 +31,8 @@ export function follow(id: string, headers: Headers = {}): void {
     next(result) {
       if (!isCurrent()) return;
       recordEvent(result, variables);
+      // Where the connection breaks, the clients send these anew: it goes on after what has been seen.
+      variables.after = findJob(id)?.lastSeq ?? variables.after;
       if (result.errors?.length) put(id, { problem: result.errors.map((error) => error.message).join("; ") });
     },
     error(error) {
@@ -50,7 +52,7 @@ export function unfollow(id: string): void {
   const stopped = running.get(id);
   running.delete(id);
   stopped?.end();
-  put(id, { watch: "seen" });
+  put(id, { watch: "stopped" });
 }
 
 /** Goes on with what was followed before the page was loaded again. */

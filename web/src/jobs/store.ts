@@ -11,7 +11,7 @@ export interface Line {
   percent: number | null;
 }
 
-export type Watch = "seen" | "live" | "ended" | "broken";
+export type Watch = "seen" | "live" | "stopped" | "ended" | "broken";
 
 export interface Job {
   id: string;
@@ -19,6 +19,7 @@ export interface Job {
   status: string;
   progress: number;
   count: string;
+  canCancel: boolean;
   lastSeq: number;
   lines: Line[];
   watch: Watch;
@@ -71,7 +72,8 @@ export function put(id: string, change: Partial<Job>): void {
     return;
   }
   const fresh: Job = {
-    id, title: "", status: "", progress: 0, count: "", lastSeq: 0, lines: [], watch: "seen", problem: "",
+    id, title: "", status: "", progress: 0, count: "", canCancel: false, lastSeq: 0, lines: [], watch: "seen",
+    problem: "",
   };
   save([{ ...fresh, ...change }, ...jobs]);
 }
@@ -90,6 +92,7 @@ function factsOf(source: Fields): Partial<Job> {
   if (typeof source.done === "number" && typeof source.total === "number") {
     facts.count = `${source.done.toLocaleString("en")} of ${source.total.toLocaleString("en")}`;
   }
+  if (typeof source.canCancel === "boolean") facts.canCancel = source.canCancel;
   const title = [text(source.kind), text(source.subjectLabel)].filter(Boolean).join(" · ");
   if (title) facts.title = title;
   return facts;
@@ -115,9 +118,20 @@ function lineOf(event: Fields, seq: number): Line {
   };
 }
 
+// Events by their number, each once, whatever order streams tell them in. A snapshot tells what has happened up to its
+// number, so it stands behind the event of that number.
+function withLine(lines: Line[], line: Line): Line[] {
+  const rank = ({ seq, type }: Line) => 2 * seq + (type === "SNAPSHOT" ? 1 : 0);
+  const place = lines.findIndex((one) => rank(one) >= rank(line));
+  const next = lines[place];
+  if (!next) return [...lines, line].slice(-keptLines);
+  if (rank(next) === rank(line)) return lines;
+  return [...lines.slice(0, place), line, ...lines.slice(place)].slice(-keptLines);
+}
+
 /**
- * Takes note of an event of jobProgress. What was seen before (a stream that connected again) is left out, and
- * `unlessFollowed` what the panel's own stream tells as well.
+ * Takes note of an event of jobProgress. One that was seen before (a stream that connected again) changes nothing, an
+ * earlier one that was not is listed in its place. Left out is, `unlessFollowed`, what the panel's own stream tells too.
  */
 export function recordEvent(
   result: ExecutionResult,
@@ -132,14 +146,18 @@ export function recordEvent(
     const known = findJob(id);
     if (unlessFollowed && known?.watch === "live") continue;
     const isSnapshot = event.type === "SNAPSHOT";
-    if (known && event.seq <= known.lastSeq && !isSnapshot) continue;
-    const { title } = factsOf(source);
-    const change: Partial<Job> = { ...factsOf(event), ...(title ? { title } : {}) };
+    const isNew = !known || event.seq > known.lastSeq;
+    const { title, canCancel } = factsOf(source);
+    const change: Partial<Job> = {};
     // A replay tells of earlier moments: the card does not go back to them.
-    if (known) change.progress = Math.max(known.progress, change.progress ?? 0);
-    if (known && isOver(known)) change.status = known.status;
-    change.lines = [...(known?.lines ?? []), lineOf(event, event.seq)].slice(-keptLines);
-    change.lastSeq = Math.max(event.seq, known?.lastSeq ?? 0);
+    if (isNew || isSnapshot) {
+      Object.assign(change, factsOf(event), title && { title }, canCancel !== undefined && { canCancel });
+      if (known) change.progress = Math.max(known.progress, change.progress ?? 0);
+      if (known && isOver(known)) change.status = known.status;
+      change.lastSeq = Math.max(event.seq, known?.lastSeq ?? 0);
+    }
+    // Each connection begins with a snapshot. Beside the events up to it, it would tell a reader nothing.
+    if (!isSnapshot || isNew || !known.lines.length) change.lines = withLine(known?.lines ?? [], lineOf(event, event.seq));
     put(id, change);
   }
 }
