@@ -16,7 +16,7 @@ from db.plans.queries import PLAN, TASKING_PLAN
 from db.plans.rules import PlanType
 from db.session import Tx
 from resolvers.fields import MutationPayload, attr, computed, mutation, shown
-from resolvers.ids import decode_any, encode_id, require_id
+from resolvers.ids import NOTHING, decode_any, decode_id, encode_id, require_id
 from resolvers.inputs import IDEMPOTENCY_KEY
 from resolvers.ledger.types import Job
 from resolvers.plans.types import TaskingPlan, TaskPlan, stored_settings
@@ -219,7 +219,7 @@ async def create_plan(tx: Tx, viewer: Viewer, input: CreatePlanInput) -> CreateP
     saved = await commands.create_plan(
         tx,
         actor=viewer,
-        course_id=require_id(input.course_id, "courseId", types=("Course",), thing="course"),
+        course_id=decode_id(input.course_id, "Course") or NOTHING,
         type=input.type,
         title=input.title,
         description=input.description or "",

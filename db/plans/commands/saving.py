@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 from uuid import UUID
 
 from db.accounts.rules import Viewer
+from db.errors import Code, Refused
 from db.plans.commands.requesting import (
     Saved,
     ask_to_publish,
@@ -28,6 +29,7 @@ from db.plans.rules import (
     Tasking,
     decide_save,
     page_keys,
+    problems_of_any_course,
 )
 from db.session import Tx
 
@@ -67,10 +69,17 @@ async def create_plan(
 ) -> Saved:
     """Write a new plan, and ask for its publication where that is wanted.
 
-    Raises Refused: NOT_FOUND or FORBIDDEN at `courseId`, and everything that `decide_save` finds.
+    Raises Refused: FORBIDDEN at `courseId`; NOT_FOUND there, with what else can be told without a course; and
+    everything that `decide_save` finds.
     """
-    course = await the_course(tx, actor=actor, course_id=course_id, now=now)
-    draft = Draft(type, title, description, settings, await _targeted(tx, course.course_id, taskings))
+    dated = tuple(Tasking(None, each.opens_at, each.due_at, each.closes_at) for each in taskings)
+    draft = Draft(type, title, description, settings, dated)
+    try:
+        course = await the_course(tx, actor=actor, course_id=course_id, now=now)
+    except Refused as refusal:
+        more = problems_of_any_course(draft) if refusal.code is Code.NOT_FOUND else ()
+        raise Refused(*refusal.problems, *more) from None
+    draft = replace(draft, taskings=await _targeted(tx, course.course_id, taskings))
     facts = replace(NEW_PLAN, has_course_ended=course.has_ended)
     decision = await _decide(tx, course, facts, draft, before=None, publish=publish, now=now)
     plan = Plan(

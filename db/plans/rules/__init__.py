@@ -8,7 +8,16 @@ from db.plans.rules.changing import (
     decide_restore,
     decide_withdraw,
 )
-from db.plans.rules.saving import CourseWindow, Draft, SaveDecision, Target, Tasking, decide_save, same_taskings
+from db.plans.rules.saving import (
+    CourseWindow,
+    Draft,
+    SaveDecision,
+    Target,
+    Tasking,
+    decide_save,
+    problems_of_any_course,
+    same_taskings,
+)
 from db.plans.rules.settings import (
     SCHEMAS,
     Content,
@@ -68,6 +77,7 @@ __all__ = [
     "needs_steps",
     "page_keys",
     "plan_topic",
+    "problems_of_any_course",
     "same_taskings",
     "settled_state",
 ]

@@ -101,6 +101,15 @@ def decide_save(
     return SaveDecision(draft, publishes=publishes, keeps_tasks=was_open and not facts.is_replacing, opened_now=opened)
 
 
+def problems_of_any_course(draft: Draft) -> list[Problem]:
+    """What is wrong with a plan whatever its course has: all that can be told where there is no such course."""
+    problems = _text_problems(replace(draft, title=draft.title.strip()))
+    problems += [] if draft.taskings else [_no_tasking()]
+    for position, tasking in enumerate(draft.taskings):
+        problems += _date_problems(tasking, CourseWindow(), ("taskingPlans", str(position)))
+    return problems
+
+
 def _text_problems(draft: Draft) -> list[Problem]:
     problems = []
     if not 1 <= len(draft.title) <= TITLE_LIMIT:

@@ -69,6 +69,18 @@ async def test_who_has_not_seen_the_newest_revision_changes_nothing(world: World
     assert await world.rows("SELECT revision FROM plans WHERE id = :id", id=plan_id) != [(before.revision,)]
 
 
+@pytest.mark.parametrize("course", [id_of("Course", UUID(int=7)), "nonsense"])
+async def test_a_plan_of_no_course_is_told_what_else_is_wrong(world: World, teacher: Api, course: str) -> None:
+    dates = {"opensAt": "2030-01-02T00:00:00Z", "dueAt": "2030-01-01T00:00:00Z", "closesAt": "2030-01-03T00:00:00Z"}
+    target = {"targetId": id_of("CourseClass", world.class_id), **dates}
+    given = {"courseId": course, "type": "READING", "title": " ", "settings": {}, "taskingPlans": [target]}
+    assert await teacher.refused("createPlan", given) == [
+        ("NOT_FOUND", "input.courseId"),
+        ("BAD_USER_INPUT", "input.title"),
+        ("DATES_OUT_OF_ORDER", "input.taskingPlans.0.dueAt"),
+    ]
+
+
 async def test_a_deleted_draft_is_named_and_gone(world: World, teacher: Api) -> None:
     plan_id = id_of("TaskPlan", (await world.create()).plan_id)
     assert (await teacher.does("deletePlan", {"planId": plan_id}, "deletedPlanId"))["deletedPlanId"] == plan_id
