@@ -20,7 +20,7 @@ help:
 	@echo 'make check   formatting, lint, types, imports'
 	@echo 'make format  format, and mend what the lints can mend'
 	@echo 'make coverage  what the tests reach; fails below 85 %'
-	@echo 'make schema  write schema.graphql anew'
+	@echo 'make schema  write schema.graphql and the tables of docs/settings.md anew'
 	@echo 'make web     build GraphiQL, and install the npm packages of the tests'
 	@echo 'make bench   measure           make soak   random faults, at length'
 	@echo 'make lock    pin the dependencies anew'
@@ -55,9 +55,11 @@ format: $(INSTALLED)
 
 schema-check: $(INSTALLED)
 	$(BIN)/python -m server schema --check
+	$(BIN)/python -m server settings --check
 
 schema: $(INSTALLED)
 	$(BIN)/python -m server schema
+	$(BIN)/python -m server settings
 
 # GraphiQL, and the npm clients that the tests drive. Without the npm registry their tests skip, except in CI.
 web: $(INSTALLED)
