@@ -6,10 +6,6 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import DateTime, Dialect, Text, TypeDecorator
 
-from db.instants import EARLIEST_INSTANT, LATEST_INSTANT
-
-__all__ = ["EARLIEST_INSTANT", "LATEST_INSTANT", "EnumText", "Instant"]
-
 E = TypeVar("E", bound=StrEnum)
 
 
