@@ -1,6 +1,7 @@
 """The directory of `up`: what is where, the lock that makes it one run's own, and what a killed run left in it."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -11,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from db.environment import SetupError
 from server.embedded.postgres import SOCKET_DIRECTORY_LIMIT
@@ -19,6 +20,12 @@ from server.embedded.processes import arguments_of, end_stranger, processes_with
 
 LEFTOVER_PATIENCE_SECONDS = 10.0
 LONGEST_LOG_BYTES = 10_000_000
+
+
+# Somebody else's, or not a directory; what is true of a file is not true of a full disk.
+CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+NO_DIRECTORY = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT}
+FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class AlreadyRunningError(SetupError):
@@ -70,24 +77,38 @@ class Home:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Make the directory and hold it alone. Raises AlreadyRunningError, SetupError where there can be none."""
-        try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            (self.path / "logs").mkdir(mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise SetupError(f"HOLDFAST_DATA={self.path}: no directory can be made there ({error.strerror}).") from None
-        with (self.path / "up.lock").open("a") as lock:
+        """Make the directory and hold it alone. Raises AlreadyRunningError, SetupError where it cannot be used."""
+        with contextlib.ExitStack() as stack:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise AlreadyRunningError(self._who_runs()) from None
-            self.state.unlink(missing_ok=True)
-            self._end_leftovers()
-            self._shorten_logs()
+                self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                (self.path / "logs").mkdir(mode=0o700, exist_ok=True)
+                lock = stack.enter_context((self.path / "up.lock").open("a"))
+                self._lock(lock)
+                self.state.unlink(missing_ok=True)
+                self._end_leftovers()
+                self._shorten_logs()
+            except OSError as error:
+                raise SetupError(self.refusal(error)) from None
             try:
                 yield
             finally:
-                self.state.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    self.state.unlink(missing_ok=True)
+
+    def refusal(self, error: OSError) -> str:
+        """What is wrong with the directory, by the error that using it met, and what would be right."""
+        where = error.filename if isinstance(error.filename, str) else self.path
+        said = f"HOLDFAST_DATA={self.path} cannot be used: {where}: {error.strerror}."
+        if error.errno in CLOSED:
+            return (
+                f"{said} It must be this user's, with all that is in it. What `up` left there as root comes back with "
+                f"`sudo chown -R {os.geteuid()} {self.path}`; or set it to a directory of your own."
+            )
+        if error.errno in NO_DIRECTORY:
+            return f"{said} Set it to a directory that this user may write in, or where such a one can be made."
+        if error.errno in FULL:
+            return f"{said} Make room there and start again; what was written is kept."
+        return said
 
     def tokens(self) -> dict[str, str]:
         """A token for each person of the demo data, by name; empty where there is none."""
@@ -99,6 +120,12 @@ class Home:
     def write_state(self, state: dict[str, Any]) -> None:
         """Say what runs, at once and whole, for its owner only: it holds tokens."""
         write_private(self.state, json.dumps(state, indent=2))
+
+    def _lock(self, lock: IO[str]) -> None:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunningError(self._who_runs()) from None
 
     def _who_runs(self) -> str:
         try:
@@ -135,7 +162,8 @@ def write_private(path: Path, text: str) -> None:
 
 def private_directory(path: Path) -> Path:
     """A directory of ours alone where anybody may make one. Raises SetupError where somebody else did."""
-    path.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise SetupError(f"{path} is not ours alone; remove it, or set HOLDFAST_DATA to a shorter path")

@@ -26,19 +26,20 @@ class StopAskedError(Exception):
     """Somebody asked us to stop: ^C, a signal, or a closed terminal."""
 
 
-class KillAskedError(Exception):
-    """They asked a second time: no more patience."""
-
-
 class StoreEndedError(Exception):
     """A store ended by itself. Nothing can go on without it."""
 
 
 @dataclass
 class Signals:
-    """Turns the first signal that asks for a stop into StopAskedError and a later one into KillAskedError."""
+    """The first signal that asks for a stop raises StopAskedError, and a later one calls `again`.
 
+    Set `stopping` where all is being stopped for another reason: then the first asks for nothing new.
+    """
+
+    again: Callable[[], None]
     asked: int = 0
+    stopping: bool = False
 
     @contextlib.contextmanager
     def handled(self) -> Iterator[socket.socket]:
@@ -62,9 +63,24 @@ class Signals:
 
     def _asked(self, _number: int, _frame: object) -> None:
         self.asked += 1
-        if self.asked == 1:
+        if self.asked > 1:
+            self.again()
+        elif not self.stopping:
+            self.stopping = True
             raise StopAskedError
-        raise KillAskedError
+
+
+@dataclass
+class Waits:
+    """Longer and longer waits between the attempts at what fails."""
+
+    next_seconds: float = FIRST_WAIT_SECONDS
+
+    def take(self) -> float:
+        """This wait, in seconds; the next one is twice as long."""
+        taken = self.next_seconds
+        self.next_seconds = min(LONGEST_WAIT_SECONDS, 2 * taken)
+        return taken
 
 
 @dataclass
@@ -75,8 +91,9 @@ class Watched:
     restarts: bool
     patience_seconds: float
     started_at: float = field(default_factory=time.monotonic)
-    wait_seconds: float = FIRST_WAIT_SECONDS
+    waits: Waits = field(default_factory=Waits)
     start_again_at: float | None = None
+    is_refused: bool = False  # its new start, by the system
 
 
 @dataclass
@@ -85,6 +102,10 @@ class Supervisor:
 
     say: Callable[[str], None]
     watched: list[Watched] = field(default_factory=list)
+    is_killed: bool = False
+    # When `changed` is to be called after a new start, and the waits once that failed.
+    tell_at: float | None = None
+    tell_waits: Waits | None = None
 
     def add(
         self, child: Child, *, restarts: bool, patience_seconds: float, stopped_after: Child | None = None
@@ -104,25 +125,53 @@ class Supervisor:
         return {one.child.program.name: one.child.pid for one in self.watched if one.start_again_at is None}
 
     def watch(self, ended: socket.socket, *, changed: Callable[[], None]) -> None:
-        """Until somebody asks to stop, or a store ends (StoreEndedError). `changed` is called after a new start."""
+        """Until somebody asks to stop, or a store ends (StoreEndedError). `changed` is called after a new start.
+
+        Where that or a new start raises OSError, as on a full disk, it is said once and tried again: what runs goes on.
+        """
         while True:
             for one in self.watched:
-                self._look_at(one, changed)
-            waits = [one.start_again_at for one in self.watched if one.start_again_at is not None]
+                self._look_at(one)
+            self._tell(changed)
+            waits = [at for at in (self.tell_at, *(one.start_again_at for one in self.watched)) if at is not None]
             timeout = max(0.0, min(waits) - time.monotonic()) if waits else None
             select.select([ended], [], [], timeout)
             with contextlib.suppress(BlockingIOError):
                 ended.recv(4096)
 
-    def _look_at(self, one: Watched, changed: Callable[[], None]) -> None:
+    def _tell(self, changed: Callable[[], None]) -> None:
+        if self.tell_at is None or time.monotonic() < self.tell_at:
+            return
+        try:
+            changed()
+        except OSError as error:
+            if self.tell_waits is None:
+                self.say(f"What runs now cannot be written down ({error}); trying again.")
+                self.tell_waits = Waits()
+            self.tell_at = time.monotonic() + self.tell_waits.take()
+        else:
+            self.tell_at = self.tell_waits = None
+
+    def _start_again(self, one: Watched, now: float) -> None:
+        name = one.child.program.name
+        try:
+            one.child = start(one.child.program)
+        except OSError as error:
+            if not one.is_refused:
+                self.say(f"{name} cannot be started ({error}); trying again.")
+            one.is_refused = True
+            one.start_again_at = now + one.waits.take()
+            return
+        one.started_at, one.start_again_at, one.is_refused = now, None, False
+        self.say(f"{name} was started again (process {one.child.pid}).")
+        self.tell_at = now
+
+    def _look_at(self, one: Watched) -> None:
         now = time.monotonic()
         name = one.child.program.name
         if one.start_again_at is not None:
             if now >= one.start_again_at:
-                one.child = start(one.child.program)
-                one.started_at, one.start_again_at = now, None
-                self.say(f"{name} was started again (process {one.child.pid}).")
-                changed()
+                self._start_again(one, now)
             return
         code = one.child.ended()
         if code is None:
@@ -131,26 +180,25 @@ class Supervisor:
             raise StoreEndedError(f"{name} ended with {code}, so everything stops:\n{tail(one.child.program.log)}")
         one.child.kill()  # what it may have left of its process group
         if now - one.started_at >= WELL_AFTER_SECONDS:
-            one.wait_seconds = FIRST_WAIT_SECONDS
-        self.say(
-            f"{name} ended with {code}; starting it again in {one.wait_seconds:g} s. Its log: {one.child.program.log}"
-        )
-        one.start_again_at = now + one.wait_seconds
-        one.wait_seconds = min(LONGEST_WAIT_SECONDS, one.wait_seconds * 2)
+            one.waits = Waits()
+        wait = one.waits.take()
+        self.say(f"{name} ended with {code}; starting it again in {wait:g} s. Its log: {one.child.program.log}")
+        one.start_again_at = now + wait
 
     def stop(self) -> None:
-        """End all, last started first, each with its own patience. A second signal kills what is left."""
-        try:
-            for one in reversed(self.watched):
-                if one.child.ended() is None:
-                    self.say(f"Stopping {one.child.program.name} …")
-                one.child.stop(patience_seconds=one.patience_seconds)
-        except KillAskedError:
-            self.say("Killing what is left.")
-            self.kill()
+        """End all, last started first, each with its own patience, unless `kill` comes in between."""
+        for one in reversed(self.watched):
+            if one.child.ended() is None and not self.is_killed:
+                self.say(f"Stopping {one.child.program.name} …")
+            one.child.stop(patience_seconds=one.patience_seconds)
+        if self.is_killed:
+            self.say("Killed what was left.")
 
     def kill(self) -> None:
-        """End all at once."""
+        """End all at once.
+
+        For a signal's handler, which may come while we wait or print: it does neither.
+        """
+        self.is_killed = True
         for one in reversed(self.watched):
             one.child.kill()
-            one.child.process.wait()

@@ -4,6 +4,7 @@ The order: lock the directory, take the port, PostgreSQL, Valkey, migrations and
 At the end: server, worker, Valkey, PostgreSQL. Nothing here knows GraphQL or SQL.
 """
 
+import contextlib
 import http.client
 import os
 import socket
@@ -73,8 +74,10 @@ class Run:
             postgres = Postgres(self.home.postgres, sockets, self.home.log("postgres"))
             waiting = "its start" if self.home.postgres.exists() else "its data directory and its first start"
             with self.terminal.step("postgres", waiting):
-                child = postgres.start()
-            self.supervisor.add(child, restarts=False, patience_seconds=POSTGRES_PATIENCE_SECONDS)
+                child = postgres.begin()
+                # At once, for its recovery may be long, and whoever stops it meanwhile wants it stopped in order.
+                self.supervisor.add(child, restarts=False, patience_seconds=POSTGRES_PATIENCE_SECONDS)
+                postgres.wait(child, say=self.terminal.say)
             self.environment["DATABASE_URL"] = postgres.url()
         if not self.environment.get("REDIS_URL"):
             valkey = Valkey(self.home.valkey, sockets, self.home.log("valkey"))
@@ -149,9 +152,9 @@ def run() -> int:
 
 
 def supervise(run: Run) -> int:
-    """Start, watch, and stop in order, whatever ended it."""
+    """Start, watch, and stop in order, whatever ended it. A failure's exit code stays if a stop is asked after it."""
     code = 0
-    signals = Signals()
+    signals = Signals(again=run.supervisor.kill)
     with signals.handled() as ended:
         try:
             run.start()
@@ -159,10 +162,15 @@ def supervise(run: Run) -> int:
         except StopAskedError:
             run.terminal.say("Stopping. ^C again kills.")
         except (ServerFailedError, StoreEndedError) as error:
+            signals.stopping, code = True, FAILED
             run.terminal.refuse(str(error))
-            code = FAILED
+        except OSError as error:
+            signals.stopping, code = True, FAILED
+            run.terminal.refuse(run.home.refusal(error))
         finally:
-            run.home.state.unlink(missing_ok=True)
+            signals.stopping = True
+            with contextlib.suppress(OSError):
+                run.home.state.unlink(missing_ok=True)
             run.supervisor.stop()
     run.terminal.say("Stopped.")
     return code

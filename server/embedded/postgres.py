@@ -7,6 +7,8 @@ import platform
 import pwd
 import shutil
 import signal
+import subprocess
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +26,11 @@ from server.embedded.processes import (
 )
 
 DATABASE = "holdfast"
-# Recovery after a kill took 3.2 s for 680 MB of log on two cores; slower disks exist.
+# How long a server may take to say that it is starting. From there on it is waited for as long as it lives: after a
+# kill it reads up to max_wal_size of log, and one that is killed over it begins again from the start. (680 MB took
+# 3.2 s on two cores; slower disks exist.)
 START_PATIENCE_SECONDS = 60.0
+INITDB_PATIENCE_SECONDS = 300.0
 STOP_PATIENCE_SECONDS = 30.0
 # A socket's path has at most 107 bytes on Linux and 103 on macOS; Postgres adds ".s.PGSQL.5432".
 SOCKET_DIRECTORY_LIMIT = 103 - len("/.s.PGSQL.5432.lock")
@@ -113,23 +118,53 @@ class Postgres:
         return f"postgresql+asyncpg://app@/{database}?host={self.sockets}"
 
     def start(self) -> Child:
-        """Make the data directory if there is none, clear what a killed server left, start, wait until ready."""
+        """`begin`, and wait until it is ready."""
+        child = self.begin()
+        self.wait(child)
+        return child
+
+    def begin(self) -> Child:
+        """Make the data directory if there is none, clear what a killed server left, start."""
         if len(os.fsencode(self.sockets)) > SOCKET_DIRECTORY_LIMIT:
             raise ServerFailedError(f"the socket directory's path is too long for a socket: {self.sockets}")
         run_as = identity(binaries() / "postgres", self.data.parent, self.sockets.parent)
         own_directory(self.sockets, run_as)
-        if not (self.data / "PG_VERSION").exists():
+        try:
+            (self.data / "PG_VERSION").stat()  # not `exists`, which takes a closed directory for an empty one
+        except FileNotFoundError:
             self._initialise(run_as)
         own_directory(self.data, run_as)
         self.clear()
-        child = start(self._program(run_as))
-        wait_until(self.is_ready, child=child, patience_seconds=START_PATIENCE_SECONDS)
-        return child
+        return start(self._program(run_as))
+
+    def wait(
+        self,
+        child: Child,
+        *,
+        patience_seconds: float = START_PATIENCE_SECONDS,
+        say: Callable[[str], None] = lambda _line: None,
+    ) -> None:
+        """Wait until it is ready: as long as it lives, once it says that it is starting.
+
+        `say` hears of it each time the patience is over. Raises ServerFailedError.
+        """
+
+        def is_starting() -> bool:
+            if self.status() != "starting":
+                return False
+            say(f"postgres is still starting; after a kill it reads its log again. What it does: {self.log}")
+            return True
+
+        wait_until(self.is_ready, child=child, patience_seconds=patience_seconds, is_on_its_way=is_starting)
 
     def is_ready(self) -> bool:
-        """Whether the server says in its pid file that it takes connections."""
+        """Whether the server takes connections."""
+        return self.status() == "ready"
+
+    def status(self) -> str:
+        """What the server says in its pid file: starting (also while it recovers), ready, stopping, or nothing yet."""
         lines = self._pid_file()
-        return len(lines) > 7 and lines[7].strip() == "ready"
+        return lines[7].strip() if len(lines) > 7 else ""
 
     def clear(self) -> None:
         """End a server left by an earlier run on this directory, and remove what a killed one left behind.
@@ -147,11 +182,11 @@ class Postgres:
             )
         # A killed postmaster's backends end by themselves, unless they are busy; two servers on one directory
         # would destroy it, and the pid file removed below is what Postgres itself would have known them by.
-        for orphan in list(working_in(self.data)):
+        for orphan in self.orphans():
             end_stranger(
                 orphan,
                 farewell=signal.SIGTERM,
-                is_it=lambda orphan=orphan: orphan in working_in(self.data),  # type: ignore[misc]  # default argument
+                is_it=lambda orphan=orphan: orphan in self.orphans(),  # type: ignore[misc]  # default argument
                 patience_seconds=5,
             )
         for leftover in (
@@ -160,6 +195,13 @@ class Postgres:
             self.sockets / ".s.PGSQL.5432.lock",
         ):
             leftover.unlink(missing_ok=True)
+
+    def orphans(self) -> list[int]:
+        """The PostgreSQL processes of this directory: each of them works in it. Linux only; elsewhere none.
+
+        Others may work in it too, such as a shell or a backup, and are none of ours.
+        """
+        return [pid for pid in working_in(self.data) if is_postgres(arguments_of(pid) or [])]
 
     def _pid_file(self) -> list[str]:
         try:
@@ -170,7 +212,7 @@ class Postgres:
     def _is_ours(self, pid: int) -> bool:
         """Whether the pid is a living server on our directory, and not a stranger that was given the same number."""
         arguments = arguments_of(pid) or []
-        return str(self.data) in arguments and Path(arguments[0]).name == "postgres"
+        return str(self.data) in arguments and is_postgres(arguments)
 
     def _program(self, run_as: RunAs | None) -> Program:
         settings = SETTINGS if self.durable else SETTINGS | THROW_AWAY
@@ -208,9 +250,21 @@ class Postgres:
             run_as=run_as,
         )
         child = start(program, given=given.encode())
-        code = child.process.wait(START_PATIENCE_SECONDS)
+        try:
+            code = child.process.wait(INITDB_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise ServerFailedError(
+                f"{name} was not done after {INITDB_PATIENCE_SECONDS:g} s; its log is {self.log}"
+            ) from None
+        finally:
+            child.kill()
         if code != 0:
             raise ServerFailedError(f"{name} ended with {code}; its log is {self.log}")
+
+
+def is_postgres(arguments: Sequence[str]) -> bool:
+    """Whether this command line is PostgreSQL's: its program's, or the title that its processes give themselves."""
+    return bool(arguments) and (Path(arguments[0]).name == "postgres" or arguments[0].startswith("postgres:"))
 
 
 def own_directory(path: Path, run_as: RunAs | None) -> None:

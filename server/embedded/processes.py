@@ -76,16 +76,18 @@ class Child:
         """End what is left of its process group at once."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        if self.lifeline is not None:
-            os.close(self.lifeline)
-            self.lifeline = None
+        # Forgotten before it is closed: a signal's handler may come here in between.
+        lifeline, self.lifeline = self.lifeline, None
+        if lifeline is not None:
+            os.close(lifeline)
 
 
 def start(program: Program, *, given: bytes | None = None) -> Child:
     """Start the program tied to this process: when this process dies, however, the program gets its farewell.
 
     The tie is to the calling thread on Linux, so call it from one that lives as long as the process.
-    `given` is what it reads from its standard input, which is otherwise empty.
+    `given` is what it reads from its standard input, which is otherwise empty. Raises OSError where its log cannot
+    be opened or the system has no room for another process.
     """
     orders: dict[str, object] = {"parent": os.getpid(), "signal": int(program.farewell)}
     if program.run_as is not None:
@@ -96,32 +98,50 @@ def start(program: Program, *, given: bytes | None = None) -> Child:
         read_end, write_end = os.pipe()
         orders["lifeline"] = read_end
         pass_fds = (*pass_fds, read_end)
-    with program.log.open("ab") as log:
-        process = subprocess.Popen(  # noqa: S603 - the command is ours, and no shell reads it
-            [sys.executable, "-I", "-S", str(LAUNCHER), json.dumps(orders), *program.command],
-            stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            env=dict(program.environment),
-            cwd=program.directory,
-            process_group=0,
-            pass_fds=pass_fds,
-        )
-    if read_end is not None:
-        os.close(read_end)
+    try:
+        with program.log.open("ab") as log:
+            process = subprocess.Popen(  # noqa: S603 - the command is ours, and no shell reads it
+                [sys.executable, "-I", "-S", str(LAUNCHER), json.dumps(orders), *program.command],
+                stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=dict(program.environment),
+                cwd=program.directory,
+                process_group=0,
+                pass_fds=pass_fds,
+            )
+    except OSError:
+        if write_end is not None:
+            os.close(write_end)
+        raise
+    finally:
+        if read_end is not None:
+            os.close(read_end)
     if process.stdin is not None:
         with process.stdin as stdin:
             stdin.write(given or b"")
     return Child(program, process, write_end)
 
 
-def wait_until(fact: Callable[[], bool], *, child: Child, patience_seconds: float) -> None:
-    """Wait for the fact; raise ServerFailedError with the log's last lines if the child ends or time runs out."""
+def never() -> bool:
+    """The answer of what is given no more time."""
+    return False
+
+
+def wait_until(
+    fact: Callable[[], bool], *, child: Child, patience_seconds: float, is_on_its_way: Callable[[], bool] = never
+) -> None:
+    """Wait for the fact; raise ServerFailedError with the log's last lines if the child ends or time runs out.
+
+    `is_on_its_way` is asked when time runs out: where it is so, the child gets the same time again.
+    """
     deadline = time.monotonic() + patience_seconds
     while not fact():
         code = child.ended()
         if code is not None:
             raise ServerFailedError(f"{child.program.name} ended with {code}:\n{tail(child.program.log)}")
+        if time.monotonic() > deadline and is_on_its_way():
+            deadline = time.monotonic() + patience_seconds
         if time.monotonic() > deadline:
             child.kill()
             raise ServerFailedError(
@@ -190,7 +210,7 @@ def processes_with(argument: str) -> list[int]:
 
 
 def working_in(directory: Path) -> Iterator[int]:
-    """Processes whose working directory is this one: a dead postmaster's orphans. Linux only; elsewhere nothing."""
+    """Processes whose working directory is this one, whatever they are. Linux only; elsewhere nothing."""
     wanted = os.path.realpath(directory)
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -199,12 +219,22 @@ def working_in(directory: Path) -> Iterator[int]:
 
 
 def end_stranger(pid: int, *, farewell: signal.Signals, is_it: Callable[[], bool], patience_seconds: float) -> None:
-    """Stop a process left by an earlier run; `is_it` says that the pid still means that process."""
+    """Stop a process left by an earlier run; `is_it` says that the pid still means that process.
+
+    Raises ServerFailedError where it does not end, or is another user's.
+    """
     for sign in (farewell, signal.SIGKILL):
         if not is_it():
             return
-        with contextlib.suppress(ProcessLookupError):
+        try:
             os.kill(pid, sign)
+        except ProcessLookupError:
+            pass
+        except PermissionError:
+            raise ServerFailedError(
+                f"process {pid}, left by an earlier run, is another user's and cannot be ended from here; "
+                "have that user or root end it and try again"
+            ) from None
         deadline = time.monotonic() + patience_seconds
         while is_it() and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -91,6 +92,16 @@ def test_what_was_written_is_there_after_the_server_was_killed(place: Path, star
     assert ask(postgres, "SELECT answer FROM kept") == 42
 
 
+@contextmanager
+def bystander(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that works in this directory, as a shell or a backup may."""
+    with subprocess.Popen(["/bin/sleep", "600"], cwd=directory) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def stale_pid_file(postgres: Postgres, pid: int) -> None:
     """Put another process's id where a killed server left its own."""
     path = postgres.data / "postmaster.pid"
@@ -136,7 +147,7 @@ def test_a_server_that_an_earlier_run_left_running_is_ended_first(place: Path, s
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="orphans are found through /proc")
-def test_a_killed_servers_busy_orphan_is_ended_before_the_data_is_opened_again(
+def test_a_killed_servers_busy_orphan_and_nobody_else_is_ended_before_the_data_is_opened_again(
     place: Path, started: list[Child]
 ) -> None:
     postgres = postgres_in(place)
@@ -146,11 +157,60 @@ def test_a_killed_servers_busy_orphan_is_ended_before_the_data_is_opened_again(
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
         eventually(lambda: ask(postgres, f"SELECT count(*) FROM pg_stat_activity WHERE query = '{busy}'"))
         killed(started[0])
-        orphans = set(working_in(postgres.data))
+        orphans = set(postgres.orphans())
         assert orphans
-        started.append(postgres.start())
-        assert not orphans & set(working_in(postgres.data))
+        with bystander(postgres.data) as other:
+            assert other.pid in working_in(postgres.data)
+            started.append(postgres.start())
+            assert not orphans & set(postgres.orphans())
+            assert other.poll() is None, "the innocent process was ended"
     assert ask(postgres, "SELECT 1") == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process of another user")
+def test_another_users_process_is_named_and_left_alone() -> None:
+    program = """import signal, sys
+from server.embedded.processes import ServerFailedError, end_stranger
+try:
+    end_stranger(int(sys.argv[1]), farewell=signal.SIGTERM, is_it=lambda: True, patience_seconds=0)
+except ServerFailedError as error:
+    print(error)"""
+    with bystander(ROOT) as other:
+        with python("-c", program, str(other.pid), ordinary_user=True) as process:
+            said, _ = process.communicate()
+        assert said.startswith(f"process {other.pid}, left by an earlier run, is another user's and cannot be ended")
+        assert other.poll() is None
+
+
+def test_a_recovery_is_waited_for_as_long_as_it_takes(place: Path, started: list[Child]) -> None:
+    postgres = postgres_in(place, durable=True)
+    started.append(postgres.start())
+    ask(postgres, "CREATE TABLE kept AS SELECT 42 AS answer")
+    killed(started[0])
+    # Its recovery asks an archive first, which answers only when we let it.
+    gate = place / "gate"
+    os.mkfifo(gate, 0o666)
+    (postgres.data / "recovery.signal").touch()
+    with (postgres.data / "postgresql.conf").open("a") as settings:
+        settings.write(f"restore_command = 'test -p {gate} && cat {gate}; false'\n")
+    started.append(postgres.begin())
+    eventually(lambda: postgres.status() == "starting")
+    said: list[str] = []
+
+    def heard(line: str) -> None:
+        said.append(line)
+        if len(said) == 3:
+            opened = os.open(gate, os.O_WRONLY)
+            gate.unlink()
+            os.close(opened)
+
+    postgres.wait(started[1], patience_seconds=0.05, say=heard)
+
+    assert (
+        said[:3]
+        == [f"postgres is still starting; after a kill it reads its log again. What it does: {postgres.log}"] * 3
+    )
+    assert ask(postgres, "SELECT answer FROM kept") == 42
 
 
 def test_a_first_start_that_was_killed_begins_again(place: Path, started: list[Child]) -> None:

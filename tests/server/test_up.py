@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from errno import EACCES, ENOSPC
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from typing import Any
 import httpx
 import pytest
 
+from db.errors import SetupError
 from server.attached import attach
 from server.embedded.postgres import binaries
 from server.embedded.processes import processes_with
+from server.home import Home
 from tests.server.test_cli import command
 from tests.support.facts import eventually, give_to_ordinary_user, is_gone, modes, python
 from tests.support.servers import Servers
@@ -256,6 +259,38 @@ def test_a_wrong_setting_stops_it_before_anything_is_started(place: Path) -> Non
         assert refused.process.returncode == 2
     assert output.startswith("SERVER_PORT='-1': should be greater than or equal to 0.")
     assert not (place / "wrong").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("file", "file: File exists"),
+        ("file/below", "file/below: Not a directory"),
+        ("odd", "odd/up.lock: Is a directory"),
+    ],
+)
+def test_a_directory_that_cannot_be_used_is_refused_with_what_would_be_right(
+    tmp_path: Path, name: str, wrong: str
+) -> None:
+    (tmp_path / "file").touch()
+    for made in ("logs", "up.lock"):
+        (tmp_path / "odd" / made).mkdir(parents=True)
+    before = set(tmp_path.rglob("*"))
+    with pytest.raises(SetupError) as refused, Home(tmp_path / name).locked():
+        pass
+    assert str(refused.value) == (
+        f"HOLDFAST_DATA={tmp_path / name} cannot be used: {tmp_path / wrong}. "
+        "Set it to a directory that this user may write in, or where such a one can be made."
+    )
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_what_root_left_in_the_directory_and_a_full_disk_are_told_apart(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    closed, full = (home.refusal(OSError(number, os.strerror(number), "up.lock")) for number in (EACCES, ENOSPC))
+    assert "up.lock: Permission denied. It must be this user's, with all that is in it." in closed
+    assert f"`sudo chown -R {os.geteuid()} {tmp_path}`" in closed
+    assert full.endswith("up.lock: No space left on device. Make room there and start again; what was written is kept.")
 
 
 def test_with_both_urls_set_it_starts_no_store(place: Path, servers: Servers, redis_url: str) -> None:
