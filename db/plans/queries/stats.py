@@ -25,7 +25,7 @@ from db.reading import Many, Reading, Want
 # `roster`: the learners of all these classes; `place` counts the classes of each.
 _PEOPLE = """
     WITH seen AS MATERIALIZED (
-        SELECT p.id, p.course_id, p.live_generation FROM plans p
+        SELECT p.id, p.course_id, p.live_generation, p.state = 'WITHDRAWN' AS is_withdrawn FROM plans p
         WHERE p.id = ANY($1) AND (
             $3 OR EXISTS (SELECT FROM course_teachers t WHERE t.course_id = p.course_id AND t.user_id = $2)
             OR EXISTS (
@@ -92,9 +92,9 @@ _STATUSES = """
     count(*) FILTER (WHERE t.status = 'COMPLETED') AS completed,
     count(*) FILTER (
         WHERE t.status IN ('ASSIGNED', 'IN_PROGRESS', 'ON_HOLD') AND t.due_at < statement_timestamp() + $4::interval
-    ) AS overdue
+    ) AS late
 """
-_TASK_COUNTS = ("assigned", "not_started", "in_progress", "on_hold", "completed", "overdue")
+_COUNTED_TASKS = ("assigned", "not_started", "in_progress", "on_hold", "completed", "late")
 # OFFSET keeps what is below LATERAL what it says: tasks are looked up plan by plan, and never all that there are.
 # Two sides of a FULL JOIN are hashed or sorted, and never compared each with each: how many rows Postgres expects of
 # them is a guess, and must not decide between a second and an hour.
@@ -143,8 +143,12 @@ _OF_CLASSES = """
     UNION ALL
     SELECT t.plan_id, t.class_id, k.name, t.learners, {counts} FROM of_targeted t JOIN classes k ON k.id = t.class_id
 """
-_COUNTED = "{parts} SELECT * FROM ({rows}) counted ORDER BY lower(name), class_id"
-_COUNTS = ("learners", *_TASK_COUNTS)
+# Of a plan that is withdrawn nothing can be done, and so nothing is late.
+_COUNTED = """
+    {parts} SELECT counted.*, CASE WHEN s.is_withdrawn THEN 0 ELSE late END AS overdue
+    FROM ({rows}) counted JOIN seen s ON s.id = counted.plan_id ORDER BY lower(name), class_id
+"""
+_COUNTS = ("learners", "assigned", "not_started", "in_progress", "on_hold", "completed", "overdue")
 _CLASS = Many(lambda: COURSE_CLASS, key=lambda class_: class_.c.id, is_guarded=False)
 
 
@@ -153,7 +157,7 @@ def _statement(*, learners: bool, counts: bool, by_class: bool, class_counts: bo
     """The statement for what is asked: of plans whom they reach and how their tasks are, and the same of classes."""
 
     def shown(is_asked: bool) -> str:
-        return ", ".join(f"{f'coalesce(t.{name}, 0)' if is_asked else 0} AS {name}" for name in _TASK_COUNTS)
+        return ", ".join(f"{f'coalesce(t.{name}, 0)' if is_asked else 0} AS {name}" for name in _COUNTED_TASKS)
 
     def tasks(name: str, is_asked: bool) -> str:
         # Joined all the same, so that the names are there: a false condition costs nothing.
@@ -167,7 +171,7 @@ def _statement(*, learners: bool, counts: bool, by_class: bool, class_counts: bo
     )
     of_classes = _OF_CLASSES.format(counts=shown(class_counts), tasks=tasks("of_class", class_counts))
     rows = of_plans + (of_classes if by_class else "")
-    sums = ", ".join(f"sum({name}) AS {name}" for name in _TASK_COUNTS)
+    sums = ", ".join(f"sum({name}) AS {name}" for name in _COUNTED_TASKS)
     return _COUNTED.format(
         parts=", ".join((_PEOPLE, _LEARNERS, _TASKS.format(statuses=_STATUSES, sums=sums))), rows=rows
     )
@@ -211,9 +215,9 @@ async def plan_stats(reading: Reading, ids: Sequence[UUID], wanted: Want) -> Map
     of_classes = frozenset() if by_class is None else by_class.names()
     statement = _statement(
         learners="learners" in wanted.names(),
-        counts=not wanted.names().isdisjoint(_TASK_COUNTS),
+        counts=not wanted.names().isdisjoint(_COUNTS[1:]),
         by_class=by_class is not None,
-        class_counts=not of_classes.isdisjoint(_TASK_COUNTS),
+        class_counts=not of_classes.isdisjoint(_COUNTS[1:]),
     )
     records = await reading.reader.fetch(statement, arguments)
     found = {record["plan_id"]: Stats(**_counts(record)) for record in records if record["class_id"] is None}

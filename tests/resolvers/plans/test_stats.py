@@ -79,6 +79,14 @@ async def test_every_task_is_counted_once_where_it_is(world: World, teacher: Api
         **both,
         "byClass": [{"class": {"name": "First"}, **first}, {"class": {"name": "Second"}, **of_second}],
     }
+    # Nothing is late of which nothing can be done.
+    await world.withdraw(plan_id)
+    late = {"overdue": 0}
+    assert await stats(teacher, plan_id) == {
+        **both,
+        **late,
+        "byClass": [{"class": {"name": "First"}, **first, **late}, {"class": {"name": "Second"}, **of_second, **late}],
+    }
 
 
 async def test_who_is_in_two_classes_counts_in_both_and_once_in_all(world: World, teacher: Api) -> None:

@@ -14,7 +14,7 @@ const flags = [
   "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
   "--disable-component-update", "--disable-sync",
 ];
-const patience = Number(process.env.BROWSER_TIMEOUT_MS ?? 30_000);
+const patience = Number(process.env.BROWSER_TIMEOUT_MS ?? 60_000);
 
 const directories = [];
 const browsers = new Map(); // name -> context with a user data directory of its own
