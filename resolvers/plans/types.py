@@ -125,7 +125,7 @@ NOT_STARTED = "Tasks that nobody has begun."
 IN_PROGRESS = "Tasks that somebody works on."
 ON_HOLD = "Tasks that wait for something."
 COMPLETED = "Tasks that are done."
-OVERDUE = "Tasks that are not done and past their due date."
+OVERDUE = "Tasks that are not done and past their due date; none of a plan that is withdrawn."
 
 
 @strawberry.type(description="How far the learners of one class are with a plan.")
