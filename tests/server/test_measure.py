@@ -53,7 +53,16 @@ def test_cost_counts_each_field_as_often_as_the_first_above_it(text: str, expect
 
 @pytest.mark.parametrize(
     ("variables", "times"),
-    [({"n": 4}, 4), ({}, 9), ({"n": None}, 9), ({"n": "4"}, 9), ({"n": True}, 9), ({"n": -1}, 0), ({"n": 2.0}, 9)],
+    [
+        ({"n": 4}, 4),
+        ({}, 9),
+        ({"n": None}, 9),
+        ({"n": "4"}, 9),
+        ({"n": True}, 9),
+        ({"n": -1}, 0),
+        ({"n": 2.0}, 2),
+        ({"n": 2.5}, 9),
+    ],
 )
 def test_a_variable_counts_with_its_value_or_its_default(variables: dict[str, Any], times: int) -> None:
     inner = "fragment f on Thing { many(first: $n) { nodes { leaf } } }"

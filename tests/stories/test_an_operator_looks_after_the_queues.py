@@ -94,7 +94,10 @@ async def test_a_job_that_killed_its_workers_is_found_read_and_tried_again(story
     }
     await drain(database)
     (job,) = (await operator.data(ASIDE, filter={"isQuarantined": True}))["jobs"]["nodes"]
-    assert (job["canRetry"], job["retriedAs"]) == (True, {"id": new, "status": "COMPLETED"})
+    # The new one has taken its place: the plan is published.
+    assert (job["canRetry"], job["retriedAs"]) == (False, {"id": new, "status": "COMPLETED"})
+    (refused,) = (await operator.data(RETRY, input={"jobId": old}))["retryJob"]["userErrors"]
+    assert refused["code"] == "JOB_NOT_RETRYABLE"
     assert len(await story.world.live_tasks(plan_id)) == 3
     plan = await operator.data(
         "query ($id: ID!) { plan(id: $id) { state publishJob { id } } }", id=encode_id("TaskPlan", plan_id)
