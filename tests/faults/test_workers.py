@@ -75,7 +75,7 @@ async def test_a_job_whose_worker_is_killed_is_finished_elsewhere_soon_after_its
     killed.kill()
     began = time.monotonic()
     await until_attempt(database, job_id, 2)
-    # On a machine that has time it is less than 15 s: `make soak` measures that.
+    # On a machine that has time it is less than 15 s: the lease, and a poll.
     assert time.monotonic() - began < 30
     await until_state(database, job_id, "completed")
     await assert_done_once(database, job_id, STEPS)
